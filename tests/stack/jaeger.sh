@@ -57,8 +57,9 @@ jaeger_start() {
   free_port && grpc=$port
   free_port && http=$port
   free_port && query=$port
-  # The servers that nobody here talks to get port 0, which is any free one.
-  COLLECTOR_OTLP_ENABLED=true spawn jaeger "$jaeger_bin" \
+  # Jaeger traces itself too, and would send that to whoever listens on OTLP's usual
+  # port. The servers that nobody here talks to get port 0, which is any free one.
+  OTEL_TRACES_SAMPLER=always_off COLLECTOR_OTLP_ENABLED=true spawn jaeger "$jaeger_bin" \
     --collector.otlp.grpc.host-port="127.0.0.1:$grpc" \
     --collector.otlp.http.host-port="127.0.0.1:$http" \
     --query.http-server.host-port="127.0.0.1:$query" \

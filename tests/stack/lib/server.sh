@@ -52,10 +52,12 @@ make_home() {
 spawn() {
   local name=$1
   shift
-  (cd "$(<"$state/run/$name.home")" && exec setsid "$@") \
-    </dev/null >"$state/log/$name.log" 2>&1 9>&- &
+  cd "$(<"$state/run/$name.home")" # before the fork: `runs` may look at once
+  setsid "$@" </dev/null >"$state/log/$name.log" 2>&1 9>&- &
   pid=$!
+  disown # else this shell reports how it ended
   echo "$pid" >"$state/run/$name.pid"
+  cd "$repo"
 }
 
 # remember NAME VARIABLE=VALUE...
