@@ -1,0 +1,117 @@
+use std::sync::Arc;
+
+use super::{Event, EventKind, Kind};
+use crate::error::EncodeError;
+
+/// Events on their way out, encoded, in the order in which they were given.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    pub(crate) events: Vec<OutgoingEvent>,
+}
+
+/// One encoded event, before the publisher gives it id, time and correlation.
+#[derive(Debug, Clone)]
+pub(crate) struct OutgoingEvent {
+    pub(crate) event_type: &'static str,
+    pub(crate) topic: &'static str,
+    pub(crate) source: Option<&'static str>,
+    pub(crate) key: Option<Arc<[u8]>>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Outgoing {
+    /// Encodes an event and adds it.
+    ///
+    /// # Errors
+    ///
+    /// When the event cannot be written as JSON (a map with keys that are not
+    /// text, say), or is a domain event.
+    pub fn push<E: Event>(&mut self, event: &E) -> Result<(), EncodeError> {
+        self.events.push(OutgoingEvent::encode(event)?);
+        Ok(())
+    }
+
+    /// How many events were added.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether none were added.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+impl OutgoingEvent {
+    pub(crate) fn encode<E: Event>(event: &E) -> Result<Self, EncodeError> {
+        if E::Kind::KIND == Kind::Domain {
+            return Err(EncodeError::domain(E::TYPE));
+        }
+        Ok(Self {
+            event_type: E::TYPE,
+            topic: E::TOPIC,
+            source: E::SOURCE,
+            key: event.key().map(|key| Arc::from(&*key)),
+            payload: serde_json::to_vec(event)
+                .map_err(|error| EncodeError::json(E::TYPE, error))?,
+        })
+    }
+}
+
+/// What a handler may return, beside nothing: an event, an enum of events that
+/// derives [`Event`](macro@crate::Event), and `Option`, `Vec` and tuples of these.
+///
+/// `#[derive(Event)]` implements it for integration events, commands and sets.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "cannot be published",
+    note = "a handler returns `()`, an event, an enum of events, or `Option`, `Vec` or a tuple of these, each plain or in a `Result`",
+    note = "a domain event stays inside its service and is not published"
+)]
+pub trait IntoEvents {
+    /// Encodes the events, in order, into `out`.
+    ///
+    /// # Errors
+    ///
+    /// When an event cannot be encoded; those before it stay in `out`.
+    fn into_events(self, out: &mut Outgoing) -> Result<(), EncodeError>;
+}
+
+impl IntoEvents for () {
+    fn into_events(self, _: &mut Outgoing) -> Result<(), EncodeError> {
+        Ok(())
+    }
+}
+
+impl<T: IntoEvents> IntoEvents for Option<T> {
+    fn into_events(self, out: &mut Outgoing) -> Result<(), EncodeError> {
+        self.map_or(Ok(()), |events| events.into_events(out))
+    }
+}
+
+impl<T: IntoEvents> IntoEvents for Vec<T> {
+    fn into_events(self, out: &mut Outgoing) -> Result<(), EncodeError> {
+        self.into_iter()
+            .try_for_each(|events| events.into_events(out))
+    }
+}
+
+impl<T: IntoEvents> IntoEvents for Box<T> {
+    fn into_events(self, out: &mut Outgoing) -> Result<(), EncodeError> {
+        (*self).into_events(out)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($t:ident),+))*) => {$(
+        impl<$($t: IntoEvents),+> IntoEvents for ($($t,)+) {
+            #[allow(non_snake_case)]
+            fn into_events(self, out: &mut Outgoing) -> Result<(), EncodeError> {
+                let ($($t,)+) = self;
+                $($t.into_events(out)?;)+
+                Ok(())
+            }
+        }
+    )*};
+}
+tuples! { (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }

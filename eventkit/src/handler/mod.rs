@@ -1,0 +1,26 @@
+//! What a handler is: its definition, its parameters, its outcome, its policy.
+//!
+//! This room knows nothing of partitions and offsets. The engine calls a
+//! handler through [`HandlerDefinition::invoke`] and gets an [`Outcome`] back.
+
+mod call;
+mod definition;
+mod delivery;
+mod error;
+mod extract;
+mod outcome;
+mod policy;
+
+pub(crate) use call::with_current;
+pub use call::{__blocking, __inline, __spawned};
+pub(crate) use definition::linked;
+pub use definition::{HandlerDefinition, Invocation, Linked, Registered, Requirements};
+pub(crate) use delivery::AppContext;
+pub use delivery::Delivery;
+pub use error::HandlerError;
+pub(crate) use error::{FailureKind, Verdict};
+pub use extract::{Attempt, FromDelivery, State};
+pub use outcome::{IntoOutcome, Outcome};
+pub use policy::{Dedup, Jitter, Order, Policy, Retry};
+
+pub use tokio_util::sync::CancellationToken;
