@@ -134,7 +134,9 @@ fn number<T: std::str::FromStr>(text: &str) -> anyhow::Result<T> {
 }
 
 fn service(text: &str) -> anyhow::Result<ServiceName> {
-    let found = ServiceName::ALL.into_iter().find(|name| name.as_str() == text);
+    let found = ServiceName::ALL
+        .into_iter()
+        .find(|name| name.as_str() == text);
     found.with_context(|| {
         let names = ServiceName::ALL.map(ServiceName::as_str).join(", ");
         format!("`{text}` is no service; there are {names}")

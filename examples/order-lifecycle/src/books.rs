@@ -33,7 +33,9 @@ impl Books {
     /// After the faults were mended, no letter may be left.
     pub(crate) fn expect_no_letters(&mut self, pages: &Pages, letters_left: u64) {
         if letters_left > 0 {
-            self.problem(format!("{letters_left} dead letters are left after the replay"));
+            self.problem(format!(
+                "{letters_left} dead letters are left after the replay"
+            ));
         }
         for letter in &pages.letters {
             self.problem(format!(
@@ -62,8 +64,11 @@ impl Books {
             if ends == 1 {
                 continue;
             }
-            let mut how: Vec<String> =
-                page.outcomes.iter().map(|(outcome, id)| format!("{outcome:?} ({id})")).collect();
+            let mut how: Vec<String> = page
+                .outcomes
+                .iter()
+                .map(|(outcome, id)| format!("{outcome:?} ({id})"))
+                .collect();
             how.extend(page.dead_lettered.then(|| "dead-lettered".to_owned()));
             self.problem(match ends {
                 0 => format!("order {number} has no end"),
@@ -142,7 +147,11 @@ impl Books {
             if charged != expected {
                 let list = |cents: &[u64]| match cents {
                     [] => "nothing".to_owned(),
-                    cents => cents.iter().map(|c| dollars(*c)).collect::<Vec<_>>().join(" and "),
+                    cents => cents
+                        .iter()
+                        .map(|c| dollars(*c))
+                        .collect::<Vec<_>>()
+                        .join(" and "),
                 };
                 self.problem(format!(
                     "order {number} was charged {}, and should be charged {}",
@@ -155,14 +164,26 @@ impl Books {
         let receipts = pages.receipts.len();
         self.line(
             "money",
-            format!("{} charged = {} for confirmed orders", dollars(charged), dollars(due)),
+            format!(
+                "{} charged = {} for confirmed orders",
+                dollars(charged),
+                dollars(due)
+            ),
         );
         self.line(
             "charges",
-            format!("{} receipts = {} confirmed orders", thousands(receipts), thousands(confirmed)),
+            format!(
+                "{} receipts = {} confirmed orders",
+                thousands(receipts),
+                thousands(confirmed)
+            ),
         );
         if charged != due {
-            self.problem(format!("{} charged is not {} due", dollars(charged), dollars(due)));
+            self.problem(format!(
+                "{} charged is not {} due",
+                dollars(charged),
+                dollars(due)
+            ));
         }
     }
 
@@ -185,7 +206,13 @@ impl Books {
             }
             *last = purchase.nth;
         }
-        self.line("turns", format!("{} customers, each served in the order of purchase", thousands(last.len())));
+        self.line(
+            "turns",
+            format!(
+                "{} customers, each served in the order of purchase",
+                thousands(last.len())
+            ),
+        );
     }
 
     /// Each customer heard once how the order ended.
@@ -194,10 +221,16 @@ impl Books {
         for (number, page) in numbered(pages) {
             sent += page.notices.len();
             if page.notices.len() != usize::from(!page.outcomes.is_empty()) {
-                self.problem(format!("order {number}: {} notices to the customer", page.notices.len()));
+                self.problem(format!(
+                    "order {number}: {} notices to the customer",
+                    page.notices.len()
+                ));
             }
         }
-        self.line("notices", format!("{}, one for each order that has ended", thousands(sent)));
+        self.line(
+            "notices",
+            format!("{}, one for each order that has ended", thousands(sent)),
+        );
     }
 
     fn letters(&mut self, pages: &Pages, left: u64) {
@@ -209,8 +242,15 @@ impl Books {
             .iter()
             .map(|((topic, kind), count)| format!("{count} {kind} in {topic}"))
             .collect();
-        let list = if places.is_empty() { String::new() } else { format!(": {}", places.join(", ")) };
-        self.line("letters", format!("{left} wait in the dead-letter topics{list}"));
+        let list = if places.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", places.join(", "))
+        };
+        self.line(
+            "letters",
+            format!("{left} wait in the dead-letter topics{list}"),
+        );
     }
 
     fn line(&mut self, name: &str, text: String) {
@@ -241,7 +281,11 @@ impl fmt::Display for Books {
         if self.problems.is_empty() {
             writeln!(f, "  They balance.")
         } else {
-            writeln!(f, "  They do NOT balance: {} lines above.", self.problems.len())
+            writeln!(
+                f,
+                "  They do NOT balance: {} lines above.",
+                self.problems.len()
+            )
         }
     }
 }

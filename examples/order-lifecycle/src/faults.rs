@@ -113,7 +113,12 @@ impl Faults {
     /// An order with a story: its event comes twice, the gateway is busy, and
     /// it is charged in the end.
     pub(crate) fn is_eventful(&self, order: OrderId) -> bool {
-        let ends_badly = [Fault::InText, Fault::NoShelf, Fault::Locked, Fault::Declined];
+        let ends_badly = [
+            Fault::InText,
+            Fault::NoShelf,
+            Fault::Locked,
+            Fault::Declined,
+        ];
         self.meets(order, Fault::Twice)
             && self.meets(order, Fault::Busy)
             && !ends_badly.iter().any(|fault| self.meets(order, *fault))
@@ -185,15 +190,18 @@ mod tests {
     fn a_seed_always_decides_the_same() {
         let (a, b) = (Faults::new(7, false), Faults::new(7, false));
         assert!((1..5000).all(|n| a.gateway(order(n), 1) == b.gateway(order(n), 1)));
-        assert!((1..5000).any(|n| {
-            a.gateway(order(n), 1) != Faults::new(8, false).gateway(order(n), 1)
-        }));
+        assert!(
+            (1..5000)
+                .any(|n| { a.gateway(order(n), 1) != Faults::new(8, false).gateway(order(n), 1) })
+        );
     }
 
     #[test]
     fn about_one_of_twenty_comes_twice() {
         let faults = Faults::new(1, false);
-        let twice = (1..=10_000).filter(|n| faults.published_twice(order(*n))).count();
+        let twice = (1..=10_000)
+            .filter(|n| faults.published_twice(order(*n)))
+            .count();
         assert!((400..600).contains(&twice), "{twice}");
     }
 
@@ -206,6 +214,10 @@ mod tests {
         assert!(!locked.is_empty());
         assert!((1..=10_000).all(|n| faults.gateway(order(n), 4) != Gateway::Busy));
         faults.mend(9);
-        assert!(locked.iter().all(|n| faults.gateway(order(*n), 4) != Gateway::Locked));
+        assert!(
+            locked
+                .iter()
+                .all(|n| faults.gateway(order(*n), 4) != Gateway::Locked)
+        );
     }
 }

@@ -52,7 +52,9 @@ impl Journey {
             Entry::Insufficient { line } => format!("only {} left", line.left),
             Entry::Released { units, .. } => format!("{units} back on the shelf"),
             Entry::Charged { attempts: 1, .. } => "at the first attempt".into(),
-            Entry::Charged { attempts, .. } => format!("at attempt {attempts}, the gateway was busy"),
+            Entry::Charged { attempts, .. } => {
+                format!("at attempt {attempts}, the gateway was busy")
+            }
             Entry::Declined { reason } => reason.clone(),
             Entry::Confirmed | Entry::Cancelled { .. } | Entry::Notified => String::new(),
         };
@@ -66,10 +68,19 @@ impl Journey {
         });
     }
 
-    fn write(&self, f: &mut fmt::Formatter<'_>, step: &Step, indent: &str, bend: &str) -> fmt::Result {
+    fn write(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        step: &Step,
+        indent: &str,
+        bend: &str,
+    ) -> fmt::Result {
         let since = |step: &Step| {
             let start = self.steps.first().map_or(step.time, |first| first.time);
-            step.time.duration_since(start).unwrap_or_default().as_millis()
+            step.time
+                .duration_since(start)
+                .unwrap_or_default()
+                .as_millis()
         };
         let name = format!("{indent}{bend}{}", step.event_type);
         let Step { source, remark, .. } = step;
@@ -86,7 +97,11 @@ impl Journey {
             _ => format!("{indent}   "),
         };
         for (index, next) in below.iter().enumerate() {
-            let bend = if index + 1 < below.len() { "├─ " } else { "└─ " };
+            let bend = if index + 1 < below.len() {
+                "├─ "
+            } else {
+                "└─ "
+            };
             self.write(f, next, &indent, bend)?;
         }
         Ok(())

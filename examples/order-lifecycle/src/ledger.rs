@@ -20,13 +20,29 @@ use crate::sync::lock;
 /// What an event says of its order.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    Reserved { units: u32, line: LedgerLine },
-    Insufficient { line: LedgerLine },
-    Released { units: u32, line: LedgerLine },
-    Charged { cents: u64, receipt: Uuid, attempts: u32 },
-    Declined { reason: String },
+    Reserved {
+        units: u32,
+        line: LedgerLine,
+    },
+    Insufficient {
+        line: LedgerLine,
+    },
+    Released {
+        units: u32,
+        line: LedgerLine,
+    },
+    Charged {
+        cents: u64,
+        receipt: Uuid,
+        attempts: u32,
+    },
+    Declined {
+        reason: String,
+    },
     Confirmed,
-    Cancelled { reason: Reason },
+    Cancelled {
+        reason: Reason,
+    },
     Notified,
 }
 
@@ -298,7 +314,13 @@ impl OrderPage {
 
 impl Pages {
     /// `false` for a line that is known already.
-    fn stock_line(&mut self, order: OrderId, line: LedgerLine, taken: i64, is_decision: bool) -> bool {
+    fn stock_line(
+        &mut self,
+        order: OrderId,
+        line: LedgerLine,
+        taken: i64,
+        is_decision: bool,
+    ) -> bool {
         let written = StockLine {
             number: order.number,
             taken,

@@ -70,7 +70,8 @@ pub(crate) fn left(bootstrap_servers: &str) -> Result<u64, KafkaError> {
             continue;
         }
         for element in consumer.committed_offsets(partitions, PATIENCE)?.elements() {
-            let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?;
+            let (low, high) =
+                consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE)?;
             let next = match element.offset() {
                 Offset::Offset(next) => next.max(low),
                 _ => low,
@@ -100,7 +101,10 @@ fn dead_letter_partitions(
         .flat_map(|group| TOPICS.map(|topic| format!("{topic}.{group}.dlq")))
         .collect();
     let metadata = consumer.fetch_metadata(None, PATIENCE)?;
-    let topics = metadata.topics().iter().filter(|topic| ours.contains(topic.name()));
+    let topics = metadata
+        .topics()
+        .iter()
+        .filter(|topic| ours.contains(topic.name()));
     Ok(topics
         .flat_map(|topic| {
             let partitions = topic.partitions().iter();

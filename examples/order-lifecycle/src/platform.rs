@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) enum Platform {
     Embedded(EmbeddedBroker),
-    Servers { kafka: String, redis: Option<String> },
+    Servers {
+        kafka: String,
+        redis: Option<String>,
+    },
 }
 
 impl Platform {
@@ -79,8 +82,7 @@ async fn create_topics(kafka: &str) -> anyhow::Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka);
     let admin: AdminClient<DefaultClientContext> = config.create()?;
-    let topics =
-        TOPICS.map(|topic| NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)));
+    let topics = TOPICS.map(|topic| NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1)));
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     for answer in admin.create_topics(&topics, &options).await? {
         match answer {

@@ -12,7 +12,11 @@ use crate::report::thousands;
 /// Reports until the task is aborted.
 pub(crate) async fn report(counts: watch::Receiver<Counts>, orders: usize) {
     let is_terminal = std::io::stdout().is_terminal();
-    let every = if is_terminal { Duration::from_millis(100) } else { Duration::from_secs(1) };
+    let every = if is_terminal {
+        Duration::from_millis(100)
+    } else {
+        Duration::from_secs(1)
+    };
     let started = Instant::now();
     loop {
         tokio::time::sleep(every).await;

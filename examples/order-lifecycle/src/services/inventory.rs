@@ -67,7 +67,11 @@ impl Stock {
     }
 }
 
-#[handler(event = "OrderPlaced.v1", retry(attempts = 4, backoff = "20ms..200ms"), dedup(ttl = "7d"))]
+#[handler(
+    event = "OrderPlaced.v1",
+    retry(attempts = 4, backoff = "20ms..200ms"),
+    dedup(ttl = "7d")
+)]
 async fn reserve_stock(
     placed: Envelope<OrderPlaced>,
     Attempt(attempt): Attempt,

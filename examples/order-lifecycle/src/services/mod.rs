@@ -78,7 +78,12 @@ impl Service {
 
     pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for stats in self.running.stats().iter().filter(|stats| !is_bookkeeping(stats)) {
+        for stats in self
+            .running
+            .stats()
+            .iter()
+            .filter(|stats| !is_bookkeeping(stats))
+        {
             totals.handled += stats.handled;
             totals.duplicates += stats.duplicates;
             totals.retries += stats.retries;
@@ -90,7 +95,10 @@ impl Service {
     /// Everything that its handlers took, the books' own included.
     pub(crate) fn deliveries(&self) -> u64 {
         let stats = self.running.stats();
-        stats.iter().map(|stats| stats.handled + stats.duplicates + stats.dead_letters).sum()
+        stats
+            .iter()
+            .map(|stats| stats.handled + stats.duplicates + stats.dead_letters)
+            .sum()
     }
 
     pub(crate) async fn shutdown(self) -> eventkit::Result<()> {
@@ -130,7 +138,9 @@ impl Timings {
     }
 
     fn handled(&self, event: &Metadata) {
-        let age = event.time.and_then(|time| SystemTime::now().duration_since(time).ok());
+        let age = event
+            .time
+            .and_then(|time| SystemTime::now().duration_since(time).ok());
         if let Some(age) = age {
             lock(&self.0).saturating_record(age.as_millis() as u64);
         }

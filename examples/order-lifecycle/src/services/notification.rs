@@ -20,7 +20,12 @@ struct MailServer {
 }
 
 impl MailServer {
-    fn mail(&self, order: OrderId, customer: u32, attempt: u32) -> Result<CustomerNotified, &'static str> {
+    fn mail(
+        &self,
+        order: OrderId,
+        customer: u32,
+        attempt: u32,
+    ) -> Result<CustomerNotified, &'static str> {
         if self.faults.mail_server_hangs_up(order, attempt) {
             return Err("the mail server hung up");
         }
@@ -28,7 +33,11 @@ impl MailServer {
     }
 }
 
-#[handler(event = "OrderConfirmed.v1", retry(attempts = 4, backoff = "20ms..200ms"), dedup(ttl = "7d"))]
+#[handler(
+    event = "OrderConfirmed.v1",
+    retry(attempts = 4, backoff = "20ms..200ms"),
+    dedup(ttl = "7d")
+)]
 async fn mail_confirmation(
     confirmed: Envelope<OrderConfirmed>,
     Attempt(attempt): Attempt,
@@ -40,7 +49,11 @@ async fn mail_confirmation(
     Ok(mailed)
 }
 
-#[handler(event = "OrderCancelled.v1", retry(attempts = 4, backoff = "20ms..200ms"), dedup(ttl = "7d"))]
+#[handler(
+    event = "OrderCancelled.v1",
+    retry(attempts = 4, backoff = "20ms..200ms"),
+    dedup(ttl = "7d")
+)]
 async fn mail_cancellation(
     cancelled: Envelope<OrderCancelled>,
     Attempt(attempt): Attempt,

@@ -34,7 +34,10 @@ pub(super) fn app(app: App, ledger: Ledger, mending: Mending, timings: Timings) 
 }
 
 #[handler(event = "PaymentCharged.v1", dedup(ttl = "7d"))]
-async fn confirm(charged: Envelope<PaymentCharged>, State(timings): State<Timings>) -> OrderConfirmed {
+async fn confirm(
+    charged: Envelope<PaymentCharged>,
+    State(timings): State<Timings>,
+) -> OrderConfirmed {
     timings.handled(&charged.metadata);
     OrderConfirmed {
         order: charged.event.order,
@@ -44,7 +47,10 @@ async fn confirm(charged: Envelope<PaymentCharged>, State(timings): State<Timing
 }
 
 #[handler(event = "StockInsufficient.v1", dedup(ttl = "7d"))]
-async fn cancel_for_stock(insufficient: Envelope<StockInsufficient>, State(timings): State<Timings>) -> OrderCancelled {
+async fn cancel_for_stock(
+    insufficient: Envelope<StockInsufficient>,
+    State(timings): State<Timings>,
+) -> OrderCancelled {
     timings.handled(&insufficient.metadata);
     OrderCancelled {
         order: insufficient.event.order,
@@ -54,7 +60,10 @@ async fn cancel_for_stock(insufficient: Envelope<StockInsufficient>, State(timin
 }
 
 #[handler(event = "PaymentFailed.v1", dedup(ttl = "7d"))]
-async fn cancel_for_payment(failed: Envelope<PaymentFailed>, State(timings): State<Timings>) -> OrderCancelled {
+async fn cancel_for_payment(
+    failed: Envelope<PaymentFailed>,
+    State(timings): State<Timings>,
+) -> OrderCancelled {
     timings.handled(&failed.metadata);
     OrderCancelled {
         order: failed.event.order,
@@ -65,26 +74,57 @@ async fn cancel_for_payment(failed: Envelope<PaymentFailed>, State(timings): Sta
 
 #[handler(event = "StockReserved.v1")]
 async fn book_reserved(reserved: Envelope<StockReserved>, State(ledger): State<Ledger>) {
-    let StockReserved { order, units, ledger: line, .. } = reserved.event;
+    let StockReserved {
+        order,
+        units,
+        ledger: line,
+        ..
+    } = reserved.event;
     ledger.write(order, &reserved.metadata, Entry::Reserved { units, line });
 }
 
 #[handler(event = "StockInsufficient.v1")]
-async fn book_insufficient(insufficient: Envelope<StockInsufficient>, State(ledger): State<Ledger>) {
-    let StockInsufficient { order, ledger: line, .. } = insufficient.event;
+async fn book_insufficient(
+    insufficient: Envelope<StockInsufficient>,
+    State(ledger): State<Ledger>,
+) {
+    let StockInsufficient {
+        order,
+        ledger: line,
+        ..
+    } = insufficient.event;
     ledger.write(order, &insufficient.metadata, Entry::Insufficient { line });
 }
 
 #[handler(event = "StockReleased.v1")]
 async fn book_released(released: Envelope<StockReleased>, State(ledger): State<Ledger>) {
-    let StockReleased { order, units, ledger: line, .. } = released.event;
+    let StockReleased {
+        order,
+        units,
+        ledger: line,
+        ..
+    } = released.event;
     ledger.write(order, &released.metadata, Entry::Released { units, line });
 }
 
 #[handler(event = "PaymentCharged.v1")]
 async fn book_charged(charged: Envelope<PaymentCharged>, State(ledger): State<Ledger>) {
-    let PaymentCharged { order, cents, receipt, attempts, .. } = charged.event;
-    ledger.write(order, &charged.metadata, Entry::Charged { cents, receipt, attempts });
+    let PaymentCharged {
+        order,
+        cents,
+        receipt,
+        attempts,
+        ..
+    } = charged.event;
+    ledger.write(
+        order,
+        &charged.metadata,
+        Entry::Charged {
+            cents,
+            receipt,
+            attempts,
+        },
+    );
 }
 
 #[handler(event = "PaymentFailed.v1")]

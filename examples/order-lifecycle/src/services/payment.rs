@@ -25,7 +25,11 @@ enum GatewayError {
 
 /// Each charge has a receipt of its own: an order that is charged twice has two
 /// receipts, and the books show them.
-#[handler(event = "StockReserved.v1", retry(attempts = 4, backoff = "20ms..200ms"), dedup(ttl = "7d"))]
+#[handler(
+    event = "StockReserved.v1",
+    retry(attempts = 4, backoff = "20ms..200ms"),
+    dedup(ttl = "7d")
+)]
 async fn charge(
     reserved: Envelope<StockReserved>,
     Attempt(attempt): Attempt,
