@@ -153,7 +153,7 @@ fn dedup_store(
 
 #[cfg(feature = "redis")]
 fn redis(url: &str) -> Result<Arc<dyn DedupStore>> {
-    Ok(Arc::new(crate::dedup::RedisDedup::lazy(url)?))
+    Ok(Arc::new(crate::dedup::RedisDedup::lazy(url)))
 }
 
 #[cfg(not(feature = "redis"))]
@@ -223,6 +223,7 @@ impl Checked {
                     connection: topology.connection.clone(),
                     start_from: settings.start_from,
                     drain_timeout: settings.drain_timeout,
+                    embedded: broker.is_some(),
                 };
                 consumer::start(context.clone(), source)
             })
