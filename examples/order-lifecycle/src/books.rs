@@ -289,3 +289,140 @@ impl fmt::Display for Books {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::data::Purchase;
+    use crate::events::{LedgerLine, Reason};
+    use crate::ledger::{Entry, Ledger};
+
+    /// Orders for one CD at a dollar by one customer, from a shelf of ten.
+    fn ledger(orders: u32) -> Ledger {
+        let purchase = |nth| Purchase {
+            customer: 1,
+            nth,
+            date: 1997_01_01,
+            units: 1,
+            cents: 100,
+        };
+        Ledger::new(7, (1..=orders).map(purchase).collect())
+    }
+
+    fn problems(ledger: &Ledger) -> Vec<String> {
+        Books::draw_up(&ledger.pages(), 10, 0).problems
+    }
+
+    fn reserved(line: u64, left: u32) -> Entry {
+        let line = LedgerLine { line, left };
+        Entry::Reserved { units: 1, line }
+    }
+
+    fn charged() -> Entry {
+        let receipt = Uuid::now_v7();
+        Entry::Charged {
+            cents: 100,
+            receipt,
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn sound_books_balance_whatever_comes_twice() {
+        let ledger = ledger(2);
+        let charge = charged();
+        ledger.tell(
+            1,
+            &[
+                reserved(1, 9),
+                charge.clone(),
+                charge,
+                Entry::Confirmed,
+                Entry::Notified,
+            ],
+        );
+        let released = LedgerLine { line: 3, left: 9 };
+        let released = Entry::Released {
+            units: 1,
+            line: released,
+        };
+        let cancelled = Entry::Cancelled {
+            reason: Reason::Payment,
+        };
+        ledger.tell(2, &[reserved(2, 8), cancelled, released, Entry::Notified]);
+        assert_eq!(problems(&ledger), [""; 0]);
+        assert_eq!(ledger.pages().counts.open(), 0);
+    }
+
+    #[test]
+    fn a_second_charge_is_told() {
+        let ledger = ledger(1);
+        ledger.tell(
+            1,
+            &[
+                reserved(1, 9),
+                charged(),
+                charged(),
+                Entry::Confirmed,
+                Entry::Notified,
+            ],
+        );
+        let problems = problems(&ledger);
+        assert!(
+            problems[0].contains("order 1 was charged $1.00 and $1.00"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_second_reservation_is_told() {
+        let ledger = ledger(1);
+        ledger.tell(
+            1,
+            &[
+                reserved(1, 9),
+                reserved(2, 8),
+                charged(),
+                Entry::Confirmed,
+                Entry::Notified,
+            ],
+        );
+        assert!(
+            problems(&ledger)[0].contains("2 were reserved"),
+            "{:?}",
+            problems(&ledger)
+        );
+    }
+
+    #[test]
+    fn two_ends_no_end_and_a_lost_turn_are_told() {
+        let ledger = ledger(3);
+        let cancelled = Entry::Cancelled {
+            reason: Reason::Stock,
+        };
+        ledger.tell(
+            2,
+            &[
+                reserved(1, 9),
+                charged(),
+                Entry::Confirmed,
+                cancelled,
+                Entry::Notified,
+            ],
+        );
+        ledger.tell(
+            1,
+            &[reserved(2, 8), charged(), Entry::Confirmed, Entry::Notified],
+        );
+        ledger.tell(3, &[]);
+        let problems = problems(&ledger).join("\n");
+        assert!(problems.contains("order 2 has 2 ends"), "{problems}");
+        assert!(problems.contains("order 3 has no end"), "{problems}");
+        assert!(
+            problems.contains("purchase 1 (order 1) came after purchase 2"),
+            "{problems}"
+        );
+    }
+}

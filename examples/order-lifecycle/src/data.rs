@@ -44,7 +44,7 @@ pub(crate) fn purchases(count: Option<usize>) -> anyhow::Result<Vec<Purchase>> {
 /// A little less than what is asked for, so that the last ones find the shelf empty.
 pub(crate) fn units_at_start(purchases: &[Purchase]) -> u32 {
     let asked: u64 = purchases.iter().map(|p| u64::from(p.units)).sum();
-    u32::try_from(asked * 96 / 100).unwrap_or(u32::MAX)
+    u32::try_from(asked * 93 / 100).unwrap_or(u32::MAX)
 }
 
 fn parse(line: &str) -> anyhow::Result<Purchase> {

@@ -209,45 +209,14 @@ impl Ledger {
     }
 
     /// Writes down an event, once, however often it comes.
-    pub(crate) fn write(&self, order: OrderId, event: &Metadata, entry: Entry) {
+    pub(crate) fn write(&self, order: OrderId, event: &Metadata, entry: &Entry) {
         self.change(order, |pages, page| {
             if let Some(journey) = &mut pages.journey
                 && journey.order == order
             {
-                journey.step(event, &entry);
+                journey.step(event, entry);
             }
-            match entry {
-                Entry::Reserved { units, line } => {
-                    if pages.stock_line(order, line, i64::from(units), true) {
-                        page.reserved += units;
-                    }
-                }
-                Entry::Insufficient { line } => {
-                    pages.stock_line(order, line, 0, true);
-                }
-                Entry::Released { units, line } => {
-                    if pages.stock_line(order, line, -i64::from(units), false) {
-                        page.released += units;
-                    }
-                }
-                Entry::Charged { cents, receipt, .. } => {
-                    pages.receipts.insert(receipt, (order.number, cents));
-                }
-                Entry::Declined { .. } => {}
-                Entry::Confirmed => page.ends(Outcome::Confirmed, event),
-                Entry::Cancelled { reason } => page.ends(
-                    match reason {
-                        Reason::Stock => Outcome::CancelledForStock,
-                        Reason::Payment => Outcome::CancelledForPayment,
-                    },
-                    event,
-                ),
-                Entry::Notified => {
-                    if !page.notices.contains(&event.id) {
-                        page.notices.push(event.id.clone());
-                    }
-                }
-            }
+            pages.enter(page, order.number, &event.id, entry);
         });
     }
 
@@ -304,29 +273,78 @@ impl Ledger {
     }
 }
 
-impl OrderPage {
-    fn ends(&mut self, outcome: Outcome, event: &Metadata) {
-        if !self.outcomes.iter().any(|(_, id)| *id == event.id) {
-            self.outcomes.push((outcome, event.id.clone()));
+impl Pages {
+    fn enter(&mut self, page: &mut OrderPage, number: u32, event_id: &str, entry: &Entry) {
+        match entry {
+            Entry::Reserved { units, line } => {
+                if self.stock_line(number, *line, i64::from(*units), true) {
+                    page.reserved += units;
+                }
+            }
+            Entry::Insufficient { line } => {
+                self.stock_line(number, *line, 0, true);
+            }
+            Entry::Released { units, line } => {
+                if self.stock_line(number, *line, -i64::from(*units), false) {
+                    page.released += units;
+                }
+            }
+            Entry::Charged { cents, receipt, .. } => {
+                self.receipts.insert(*receipt, (number, *cents));
+            }
+            Entry::Declined { .. } => {}
+            Entry::Confirmed => page.ends(Outcome::Confirmed, event_id),
+            Entry::Cancelled {
+                reason: Reason::Stock,
+            } => {
+                page.ends(Outcome::CancelledForStock, event_id);
+            }
+            Entry::Cancelled {
+                reason: Reason::Payment,
+            } => {
+                page.ends(Outcome::CancelledForPayment, event_id);
+            }
+            Entry::Notified => {
+                if !page.notices.iter().any(|id| id == event_id) {
+                    page.notices.push(event_id.to_owned());
+                }
+            }
         }
     }
-}
 
-impl Pages {
     /// `false` for a line that is known already.
-    fn stock_line(
-        &mut self,
-        order: OrderId,
-        line: LedgerLine,
-        taken: i64,
-        is_decision: bool,
-    ) -> bool {
+    fn stock_line(&mut self, number: u32, line: LedgerLine, taken: i64, is_decision: bool) -> bool {
         let written = StockLine {
-            number: order.number,
+            number,
             taken,
             left: line.left,
             is_decision,
         };
         self.stock.insert(line.line, written).is_none()
+    }
+}
+
+impl OrderPage {
+    fn ends(&mut self, outcome: Outcome, event_id: &str) {
+        if !self.outcomes.iter().any(|(_, id)| id == event_id) {
+            self.outcomes.push((outcome, event_id.to_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// Places an order and writes down what comes of it, as events `1`, `2`, ….
+    pub(crate) fn tell(&self, number: u32, entries: &[Entry]) {
+        let order = OrderId {
+            run: self.run,
+            number,
+        };
+        self.placed(order);
+        for (index, entry) in entries.iter().enumerate() {
+            self.change(order, |pages, page| {
+                pages.enter(page, number, &index.to_string(), entry)
+            });
+        }
     }
 }

@@ -100,7 +100,7 @@ fn wait_for_topics(consumer: &BaseConsumer) -> anyhow::Result<()> {
     let asked = Instant::now();
     loop {
         let metadata = consumer.fetch_metadata(None, PATIENCE)?;
-        let known = |topic| metadata.topics().iter().any(|known| known.name() == topic);
+        let known = |topic: &&str| metadata.topics().iter().any(|known| known.name() == *topic);
         match TOPICS.into_iter().find(|topic| !known(topic)) {
             None => return Ok(()),
             Some(topic) if asked.elapsed() > PATIENCE => bail!("topic `{topic}` does not appear"),

@@ -80,7 +80,7 @@ async fn book_reserved(reserved: Envelope<StockReserved>, State(ledger): State<L
         ledger: line,
         ..
     } = reserved.event;
-    ledger.write(order, &reserved.metadata, Entry::Reserved { units, line });
+    ledger.write(order, &reserved.metadata, &Entry::Reserved { units, line });
 }
 
 #[handler(event = "StockInsufficient.v1")]
@@ -93,7 +93,7 @@ async fn book_insufficient(
         ledger: line,
         ..
     } = insufficient.event;
-    ledger.write(order, &insufficient.metadata, Entry::Insufficient { line });
+    ledger.write(order, &insufficient.metadata, &Entry::Insufficient { line });
 }
 
 #[handler(event = "StockReleased.v1")]
@@ -104,7 +104,7 @@ async fn book_released(released: Envelope<StockReleased>, State(ledger): State<L
         ledger: line,
         ..
     } = released.event;
-    ledger.write(order, &released.metadata, Entry::Released { units, line });
+    ledger.write(order, &released.metadata, &Entry::Released { units, line });
 }
 
 #[handler(event = "PaymentCharged.v1")]
@@ -119,7 +119,7 @@ async fn book_charged(charged: Envelope<PaymentCharged>, State(ledger): State<Le
     ledger.write(
         order,
         &charged.metadata,
-        Entry::Charged {
+        &Entry::Charged {
             cents,
             receipt,
             attempts,
@@ -130,21 +130,25 @@ async fn book_charged(charged: Envelope<PaymentCharged>, State(ledger): State<Le
 #[handler(event = "PaymentFailed.v1")]
 async fn book_failed(failed: Envelope<PaymentFailed>, State(ledger): State<Ledger>) {
     let PaymentFailed { order, reason, .. } = failed.event;
-    ledger.write(order, &failed.metadata, Entry::Declined { reason });
+    ledger.write(order, &failed.metadata, &Entry::Declined { reason });
 }
 
 #[handler(event = "OrderConfirmed.v1")]
 async fn book_confirmed(confirmed: Envelope<OrderConfirmed>, State(ledger): State<Ledger>) {
-    ledger.write(confirmed.event.order, &confirmed.metadata, Entry::Confirmed);
+    ledger.write(
+        confirmed.event.order,
+        &confirmed.metadata,
+        &Entry::Confirmed,
+    );
 }
 
 #[handler(event = "OrderCancelled.v1")]
 async fn book_cancelled(cancelled: Envelope<OrderCancelled>, State(ledger): State<Ledger>) {
     let OrderCancelled { order, reason, .. } = cancelled.event;
-    ledger.write(order, &cancelled.metadata, Entry::Cancelled { reason });
+    ledger.write(order, &cancelled.metadata, &Entry::Cancelled { reason });
 }
 
 #[handler(event = "CustomerNotified.v1")]
 async fn book_notified(notified: Envelope<CustomerNotified>, State(ledger): State<Ledger>) {
-    ledger.write(notified.event.order, &notified.metadata, Entry::Notified);
+    ledger.write(notified.event.order, &notified.metadata, &Entry::Notified);
 }
