@@ -223,6 +223,7 @@ impl Checked {
                     connection: topology.connection.clone(),
                     start_from: settings.start_from,
                     drain_timeout: settings.drain_timeout,
+                    embedded: broker.is_some(),
                 };
                 consumer::start(context.clone(), source)
             })

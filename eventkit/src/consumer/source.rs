@@ -61,6 +61,8 @@ pub(crate) struct SourceSettings {
     pub(crate) start_from: StartFrom,
     /// How long a revoked partition's running handlers may take.
     pub(crate) drain_timeout: Duration,
+    /// Whether the broker is an embedded one.
+    pub(crate) embedded: bool,
 }
 
 /// A running consumer group of this process.
@@ -102,11 +104,6 @@ impl GroupHandle {
 
 /// Starts the group's thread. It ends by itself when the handle says so.
 pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Result<GroupHandle> {
-    let reset = match settings.start_from {
-        StartFrom::Fail => "error",
-        // Behind the log's start, latest would skip what is still there.
-        StartFrom::Earliest | StartFrom::Latest => "earliest",
-    };
     let mut config = settings.connection.client(Role::Consumer, DEFAULTS);
     if config.get("group.protocol") == Some("consumer") {
         // The broker assigns under this protocol, and the client must not say how.
@@ -114,7 +111,8 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
     }
     config
         .set("group.id", &*group.group)
-        .set("auto.offset.reset", reset);
+        // Tells us, so that what was deleted unread can be counted.
+        .set("auto.offset.reset", "error");
     let (context, rebalances) = SourceContext::new(group.group.clone());
     let consumer: BaseConsumer<SourceContext> =
         config.create_with_context(context).map_err(|error| {
@@ -206,9 +204,9 @@ impl Source {
             match self.consumer.poll(timeout) {
                 Some(Ok(message)) => {
                     let record = |topic| record(&message, topic);
-                    self.assignment.receive(&self.consumer, &message, record);
+                    self.assignment.receive(&message, record);
                 }
-                Some(Err(error)) => self.fatal(error)?,
+                Some(Err(error)) => self.consumer_error(error)?,
                 None => break,
             }
             timeout = Duration::ZERO;
@@ -217,18 +215,25 @@ impl Source {
         Ok(())
     }
 
-    fn fatal(&self, error: KafkaError) -> Result<(), String> {
+    /// An error that ends the group is handed on; the others are dealt with here.
+    fn consumer_error(&mut self, error: KafkaError) -> Result<(), String> {
         let group = &*self.group.group;
         match error {
             KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => Err(
                 "another process has the same `group.instance.id`: give each process its own".into(),
             ),
             KafkaError::MessageConsumptionFatal(code) => Err(code.to_string()),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => Err(
-                "the group's position is no longer in the topic (or it has none), and `start_from` \
-                 is `fail`: set the group's offsets, or choose `earliest` or `latest`"
-                    .into(),
-            ),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)
+                if self.settings.start_from == StartFrom::Fail =>
+            {
+                Err("its position is no longer in the topic, and `start_from` is `fail`: \
+                     set the group's offsets, or choose `earliest` or `latest`"
+                    .into())
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                self.assignment.recover_positions(&self.consumer);
+                Ok(())
+            }
             KafkaError::MessageConsumption(RDKafkaErrorCode::PollExceeded) => {
                 tracing::warn!(target: "eventkit::consumer", group, "the process stood still longer than `max.poll.interval.ms` and lost its partitions");
                 Ok(())
@@ -296,7 +301,12 @@ impl Source {
     }
 
     fn assign(&mut self, wanted: rdkafka::TopicPartitionList) -> Result<(), String> {
-        let starts = positions::resolve(&self.consumer, &wanted, self.settings.start_from);
+        let starts = positions::resolve(
+            &self.consumer,
+            &wanted,
+            self.settings.start_from,
+            self.settings.embedded,
+        );
         let starts = match starts {
             Ok(starts) => starts,
             Err(positions::Unresolved::Later(error)) => {

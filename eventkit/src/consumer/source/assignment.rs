@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use tokio::runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::context::SourceContext;
+use super::context::{self, SourceContext};
 use super::positions::{self, Start};
 use crate::consumer::group::{GroupContext, Stop};
 use crate::consumer::partition::{Partition, Shared};
@@ -37,8 +37,8 @@ struct Owned {
     inbox: UnboundedSender<Vec<Record>>,
     batch: Vec<Record>,
     stored: Option<i64>,
-    /// Set until the first record has come: the offset that it should have.
-    expected: Option<i64>,
+    /// The offset behind the last received record, or the start position.
+    next: Option<i64>,
     paused_at: Option<Instant>,
     draining: bool,
 }
@@ -83,7 +83,7 @@ impl Assignment {
                 inbox,
                 batch: Vec::new(),
                 stored: None,
-                expected: start.expected,
+                next: start.expected,
                 paused_at: None,
                 draining: false,
             });
@@ -113,7 +113,6 @@ impl Assignment {
     /// Puts a message's record into its partition's batch.
     pub(super) fn receive(
         &mut self,
-        consumer: &BaseConsumer<SourceContext>,
         message: &BorrowedMessage<'_>,
         record: impl FnOnce(Arc<str>) -> Record,
     ) {
@@ -126,11 +125,7 @@ impl Assignment {
         if owned.draining {
             return;
         }
-        if let Some(expected) = owned.expected.take()
-            && message.offset() > expected
-        {
-            report_deleted(consumer, &self.group, owned, expected);
-        }
+        owned.next = Some(message.offset() + 1);
         let record = record(owned.topic.clone());
         owned.shared.received(1, record.size());
         owned.batch.push(record);
@@ -201,6 +196,40 @@ impl Assignment {
             && let Err(error) = consumer.store_offsets(&list)
         {
             tracing::debug!(target: "eventkit::consumer", group = &*self.group.group, %error, "storing offsets");
+        }
+    }
+
+    /// Some partition's position is not in its log any more: goes on with what
+    /// is there, and says how much is not.
+    pub(super) fn recover_positions(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        let mut moved = false;
+        for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
+            let Some(next) = owned.next else { continue };
+            match positions::outside_log(consumer, &owned.topic, owned.partition, next) {
+                Ok(None) => {}
+                Ok(Some(from)) => {
+                    moved = true;
+                    owned.next = Some(from);
+                    report_deleted(&self.group, owned, next, from);
+                }
+                Err(error) => owned.report_standstill(&self.group, &error),
+            }
+        }
+        if !moved {
+            return;
+        }
+        // librdkafka has stopped these partitions and refuses to seek them, so
+        // all are assigned anew, each at the position that it has reached.
+        let mut list = TopicPartitionList::new();
+        for owned in &mut self.owned {
+            let at = owned.next.map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
+            let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
+            owned.paused_at = None;
+        }
+        if let Err(error) = context::reassign(consumer, &list) {
+            for owned in &self.owned {
+                owned.report_standstill(&self.group, &error);
+            }
         }
     }
 
@@ -295,6 +324,19 @@ impl hashbrown::Equivalent<(Arc<str>, i32)> for Name<'_> {
 }
 
 impl Owned {
+    fn report_standstill(&self, group: &GroupContext, error: &rdkafka::error::KafkaError) {
+        tracing::error!(
+            target: "eventkit::consumer",
+            {
+                messaging.consumer.group.name = &*group.group,
+                messaging.destination.name = &*self.topic,
+                messaging.destination.partition.id = self.partition,
+                %error,
+            },
+            "the partition may stand still: a position is not in its log, and it cannot be moved; restart the process"
+        );
+    }
+
     fn is(&self, (topic, partition): &(String, i32)) -> bool {
         (&*self.topic, self.partition) == (topic.as_str(), *partition)
     }
@@ -332,23 +374,19 @@ impl Owned {
     }
 }
 
-fn report_deleted(
-    consumer: &BaseConsumer<SourceContext>,
-    group: &GroupContext,
-    owned: &Owned,
-    expected: i64,
-) {
-    let lost = positions::deleted_before(consumer, &owned.topic, owned.partition, expected);
-    if lost > 0 {
-        tracing::error!(
-            target: "eventkit::consumer",
-            {
+fn report_deleted(group: &GroupContext, owned: &Owned, next: i64, from: i64) {
+    // Negative where the topic was made anew and is shorter than it was.
+    let deleted = (from - next).max(0);
+    tracing::error!(
+        target: "eventkit::consumer",
+        {
             messaging.consumer.group.name = &*group.group,
             messaging.destination.name = &*owned.topic,
             messaging.destination.partition.id = owned.partition,
-            lost,
-            },
-            "{lost} records were deleted by the broker before this group read them"
-        );
-    }
+            position = next,
+            resumed_at = from,
+            deleted,
+        },
+        "{deleted} records were deleted by the broker before this group read them"
+    );
 }

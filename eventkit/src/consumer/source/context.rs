@@ -135,6 +135,20 @@ pub(super) fn assign(
     }
 }
 
+/// Assigns partitions anew that are ours already, at other positions.
+pub(super) fn reassign(
+    consumer: &BaseConsumer<SourceContext>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => {
+            consumer.incremental_unassign(partitions)?;
+            consumer.incremental_assign(partitions)
+        }
+        _ => consumer.assign(partitions),
+    }
+}
+
 /// Tells librdkafka that the partitions are given back.
 pub(super) fn unassign(
     consumer: &BaseConsumer<SourceContext>,

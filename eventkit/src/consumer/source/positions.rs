@@ -32,6 +32,7 @@ pub(super) fn resolve(
     consumer: &BaseConsumer<SourceContext>,
     wanted: &TopicPartitionList,
     start_from: StartFrom,
+    embedded: bool,
 ) -> Result<Vec<Start>, Unresolved> {
     if wanted.count() == 0 {
         return Ok(Vec::new());
@@ -56,6 +57,12 @@ pub(super) fn resolve(
                 });
             }
             match start_from {
+                // Nothing is deleted there on purpose: a log that begins later
+                // has lost records to the broker's limits, which is then reported.
+                StartFrom::Earliest if embedded => {
+                    let (at, expected) = (Offset::Offset(0), Some(0));
+                    Ok(Start { topic, partition, at, expected, pin: false })
+                }
                 StartFrom::Earliest => {
                     let at = Offset::Beginning;
                     Ok(Start {
@@ -96,14 +103,13 @@ pub(super) fn list(starts: &[Start]) -> TopicPartitionList {
     list
 }
 
-/// How many records from `expected` on the broker has deleted.
-pub(super) fn deleted_before(
+/// The start of a partition's log, where `next` is not in the log; else `None`.
+pub(super) fn outside_log(
     consumer: &BaseConsumer<SourceContext>,
     topic: &str,
     partition: i32,
-    expected: i64,
-) -> i64 {
-    consumer
-        .fetch_watermarks(topic, partition, PATIENCE)
-        .map_or(0, |(low, _)| low - expected)
+    next: i64,
+) -> Result<Option<i64>, KafkaError> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+    Ok((!(low..=high).contains(&next)).then_some(low))
 }
