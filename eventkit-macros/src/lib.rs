@@ -1,12 +1,21 @@
 //! The macros of eventkit.
 use proc_macro::TokenStream;
-/// Stub.
+
+mod duration;
+mod errors;
+mod event;
+mod handler;
+mod names;
+mod options;
+
+/// Docs.
 #[proc_macro_derive(Event, attributes(event))]
-pub fn event(_: TokenStream) -> TokenStream {
-    TokenStream::new()
+pub fn event(input: TokenStream) -> TokenStream {
+    event::derive(input.into()).into()
 }
-/// Stub.
+
+/// Docs.
 #[proc_macro_attribute]
-pub fn handler(_: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    handler::attribute(options.into(), item.into()).into()
 }

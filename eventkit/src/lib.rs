@@ -82,8 +82,9 @@ pub use publisher::{Message, Published, Publisher, PublisherBuilder};
 pub mod __private {
     pub use crate::event::checks::*;
     pub use crate::handler::{
-        __blocking as blocking, __inline as inline, __spawned as spawned, Dedup, Invocation,
-        Linked, Policy, Registered,
+        __MISWRITTEN as MISWRITTEN, __blocking as blocking, __dedup_key as dedup_key,
+        __define as define, __inline as inline, __parameter as parameter, __spawned as spawned,
+        Dedup, Linked, Policy, Registered,
     };
     pub use inventory;
 }

@@ -334,7 +334,7 @@ async fn deleted_records_are_reported() {
     let told = logs.with(&topic);
     assert!(
         told.iter().any(|logged| logged.message.contains("30 records were deleted")
-            && logged.fields.contains("lost=30")),
+            && logged.fields.contains("deleted=30 ")),
         "{told:?}"
     );
     admin.committed_to_the_end(&group, &topic).await;

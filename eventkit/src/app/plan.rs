@@ -153,7 +153,7 @@ fn dedup_store(
 
 #[cfg(feature = "redis")]
 fn redis(url: &str) -> Result<Arc<dyn DedupStore>> {
-    Ok(Arc::new(crate::dedup::RedisDedup::lazy(url)?))
+    Ok(Arc::new(crate::dedup::RedisDedup::lazy(url)))
 }
 
 #[cfg(not(feature = "redis"))]

@@ -53,7 +53,7 @@ const SHARDS: usize = 16;
 const TOO_SMALL_TO_SHARD: usize = 1024;
 
 impl MemoryDedup {
-    /// Keeps a million marks, about 200 MB when all are taken.
+    /// Keeps a million marks, about 250 MB when all are taken.
     pub fn new() -> Self {
         Self::with_capacity(1_000_000)
     }
@@ -94,7 +94,7 @@ impl MemoryDedup {
             .evicted
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(events) = evicted.to_tell(count, Instant::now()) {
+        if let Some(events) = evicted.tell(count, Instant::now()) {
             tracing::warn!(
                 capacity = self.0.capacity,
                 events,
@@ -380,7 +380,7 @@ struct Evicted {
 
 impl Evicted {
     /// How many to warn of now: once a minute at most.
-    fn to_tell(&mut self, count: u64, now: Instant) -> Option<u64> {
+    fn tell(&mut self, count: u64, now: Instant) -> Option<u64> {
         self.untold += count;
         let recently = |told| now.duration_since(told) < Duration::from_secs(60);
         if self.told.is_some_and(recently) {
@@ -483,16 +483,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn evictions_are_told_once_a_minute_and_all_of_them() {
         let mut evicted = Evicted::default();
-        assert_eq!(evicted.to_tell(1, Instant::now()), Some(1));
-        assert_eq!(evicted.to_tell(2, Instant::now()), None);
+        assert_eq!(evicted.tell(1, Instant::now()), Some(1));
+        assert_eq!(evicted.tell(2, Instant::now()), None);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(evicted.to_tell(3, Instant::now()), Some(5));
+        assert_eq!(evicted.tell(3, Instant::now()), Some(5));
     }
 
     #[test]
     fn clones_share_and_debug_keeps_keys_to_itself() {
         let store = MemoryDedup::new();
-        done(&store.clone(), 77, HOUR);
+        let clone = store.clone();
+        done(&clone, 77, HOUR);
         assert_eq!(claim(&store, 77, HOUR), Claim::Done);
         assert_eq!(
             format!("{store:?}"),

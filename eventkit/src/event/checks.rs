@@ -1,25 +1,64 @@
 //! Checks that generated code makes while it is compiled.
 
-/// The event type among a handler's parameters, which must be the named one.
+use super::{Event, EventKind, Kind};
+
+/// What an event's type declares, as a value.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    pub event_type: &'static str,
+    pub topic: &'static str,
+    pub kind: Kind,
+}
+
+impl Declared {
+    pub(crate) const fn by<E: Event>() -> Self {
+        Self {
+            event_type: E::TYPE,
+            topic: E::TOPIC,
+            kind: E::Kind::KIND,
+        }
+    }
+
+    /// Among the parameters of a handler, the first that is an event.
+    pub const fn among(parameters: &[Option<Self>]) -> Self {
+        let mut i = 0;
+        while i < parameters.len() {
+            if let Some(event) = parameters[i] {
+                return event;
+            }
+            i += 1;
+        }
+        // Never reached at run time: `handler_event` refuses to compile it.
+        Self {
+            event_type: "",
+            topic: "",
+            kind: Kind::Integration,
+        }
+    }
+}
+
+/// A handler has one parameter that is an event, and it is the named one.
 ///
 /// The message is what the user reads: a constant's evaluation stops with it.
-pub const fn handler_event(named: &'static str, parameters: &[Option<&'static str>]) {
-    let mut found: Option<&'static str> = None;
+#[track_caller]
+pub const fn handler_event(named: &'static str, parameters: &[Option<Declared>]) {
+    let mut events = 0;
     let mut i = 0;
     while i < parameters.len() {
-        if let Some(event) = parameters[i] {
-            assert!(
-                found.is_none(),
-                "a handler takes one event, and this one has two parameters that are events"
-            );
-            found = Some(event);
+        if parameters[i].is_some() {
+            events += 1;
         }
         i += 1;
     }
-    let Some(found) = found else {
-        panic!("a handler takes its event as a parameter, and this one has none");
-    };
-    if !same(named, found) {
+    if events == 0 {
+        panic!("this handler has no parameter that is an event: take the event it names");
+    }
+    if events > 1 {
+        panic!("a handler takes one event, and this one has two parameters that are events");
+    }
+    let found = Declared::among(parameters).event_type;
+    // A type whose derive failed has no name, and its own error is enough.
+    if !found.is_empty() && !same(named, found) {
         const_panic_two_names(named, found);
     }
 }
@@ -40,6 +79,7 @@ const fn same(a: &str, b: &str) -> bool {
 }
 
 /// Constants cannot format, so the sentence is put together byte by byte.
+#[track_caller]
 const fn const_panic_two_names(named: &str, found: &str) -> ! {
     let mut text = [0u8; 512];
     let mut at = 0;

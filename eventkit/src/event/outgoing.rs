@@ -63,9 +63,9 @@ impl OutgoingEvent {
 ///
 /// `#[derive(Event)]` implements it for integration events, commands and sets.
 #[diagnostic::on_unimplemented(
-    message = "a handler cannot return `{Self}`",
-    label = "cannot be published",
-    note = "a handler returns `()`, an event, an enum of events, or `Option`, `Vec` or a tuple of these, each plain or in a `Result`",
+    message = "`{Self}` cannot be published",
+    label = "not something that can be published",
+    note = "what can: an event, an enum of events, `()`, and `Option`, `Vec` or a tuple of these",
     note = "a domain event stays inside its service and is not published"
 )]
 pub trait IntoEvents {

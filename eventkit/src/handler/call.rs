@@ -2,12 +2,15 @@
 //! own, on the blocking pool. In each the current delivery is known, so that
 //! whatever is published carries its correlation and causation.
 
+use std::borrow::Cow;
 use std::future::Future;
 
-use futures_util::FutureExt;
 use tokio::task::JoinHandle;
+use tokio::task::futures::TaskLocalFuture;
+use tracing::Instrument;
 
-use super::{Delivery, HandlerError, IntoOutcome, Invocation, Outcome};
+use super::{Delivery, FromDelivery, HandlerError, Invocation, Outcome};
+use crate::event::Event;
 
 tokio::task_local! {
     static CURRENT: Delivery;
@@ -20,52 +23,52 @@ pub(crate) fn with_current<T>(f: impl FnOnce(Option<&Delivery>) -> T) -> T {
     tried.unwrap_or_else(|_| (f.take().expect("not yet called"))(None))
 }
 
+/// Makes one parameter of a handler.
+#[doc(hidden)]
+pub async fn __parameter<P: FromDelivery>(delivery: &Delivery) -> Result<P, HandlerError> {
+    P::from_delivery(delivery).await
+}
+
+/// What `dedup(key = …)` takes from the event.
+#[doc(hidden)]
+pub fn __dedup_key<E: Event>(
+    delivery: &Delivery,
+    key: impl FnOnce(&E) -> Option<Cow<'_, [u8]>>,
+) -> Result<Vec<u8>, HandlerError> {
+    let event = delivery.event()?;
+    key(&event).map(Cow::into_owned).ok_or_else(|| {
+        HandlerError::reject(format!("this `{}` has no key to deduplicate by", E::TYPE))
+    })
+}
+
 /// `async fn`: on the partition's own task.
 #[doc(hidden)]
-pub fn __inline<F, R>(delivery: Delivery, run: impl FnOnce(Delivery) -> F) -> Invocation
+pub fn __inline<F>(delivery: Delivery, run: F) -> TaskLocalFuture<Delivery, F>
 where
-    F: Future<Output = Result<R, HandlerError>> + Send + 'static,
-    R: IntoOutcome + 'static,
+    F: Future<Output = Outcome>,
 {
-    let run = run(delivery.clone());
-    Box::pin(CURRENT.scope(delivery, run.map(|returned| returned?.into_outcome())))
+    CURRENT.scope(delivery, run)
 }
 
 /// `async fn` with `parallel`: on a task of its own, cancelled with its delivery.
 #[doc(hidden)]
-pub fn __spawned<F, R>(delivery: Delivery, run: impl FnOnce(Delivery) -> F) -> Invocation
-where
-    F: Future<Output = Result<R, HandlerError>> + Send + 'static,
-    R: IntoOutcome + 'static,
-{
-    let inline = __inline(delivery, run);
-    let span = tracing::Span::current();
-    let task = AbortOnDrop(tokio::spawn(tracing::Instrument::instrument(inline, span)));
-    Box::pin(joined(task))
+pub async fn __spawned(delivery: Delivery, run: Invocation) -> Outcome {
+    let run = CURRENT.scope(delivery, run);
+    joined(AbortOnDrop(tokio::spawn(run.in_current_span()))).await
 }
 
 /// A plain `fn`: on the blocking pool, after its parameters are made. It cannot
 /// be cancelled: when its delivery is, it runs on and its result is dropped.
 #[doc(hidden)]
-pub fn __blocking<F, P, R>(
-    delivery: Delivery,
-    extract: impl FnOnce(Delivery) -> F,
-    call: fn(P) -> R,
-) -> Invocation
+pub async fn __blocking<F, P>(delivery: Delivery, extract: F, call: fn(P) -> Outcome) -> Outcome
 where
-    F: Future<Output = Result<P, HandlerError>> + Send + 'static,
+    F: Future<Output = Result<P, HandlerError>>,
     P: Send + 'static,
-    R: IntoOutcome + 'static,
 {
-    let extract = extract(delivery.clone());
-    Box::pin(async move {
-        let parameters = CURRENT.scope(delivery.clone(), extract).await?;
-        let span = tracing::Span::current();
-        let task = tokio::task::spawn_blocking(move || {
-            span.in_scope(|| CURRENT.sync_scope(delivery, || call(parameters).into_outcome()))
-        });
-        joined(AbortOnDrop(task)).await
-    })
+    let parameters = CURRENT.scope(delivery.clone(), extract).await?;
+    let span = tracing::Span::current();
+    let run = move || span.in_scope(|| CURRENT.sync_scope(delivery, || call(parameters)));
+    joined(AbortOnDrop(tokio::task::spawn_blocking(run))).await
 }
 
 struct AbortOnDrop(JoinHandle<Outcome>);

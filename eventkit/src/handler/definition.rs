@@ -2,8 +2,9 @@ use std::any::{TypeId, type_name};
 use std::future::Future;
 use std::pin::Pin;
 
-use super::{Delivery, Outcome, Policy};
+use super::{Delivery, HandlerError, Outcome, Policy};
 use crate::event::Kind;
+use crate::event::checks::Declared;
 
 /// One run of a handler.
 pub type Invocation = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -90,6 +91,41 @@ macro_rules! handlers {
         ::std::vec![$(<$handler as $crate::__private::Registered>::DEFINITION),*]
     };
 }
+
+/// A handler, from what `#[handler]` knows of it.
+#[doc(hidden)]
+pub const fn __define(
+    name: &'static str,
+    location: (&'static str, u32),
+    events: &[Option<Declared>],
+    policy: Policy,
+    requirements: fn(&mut Requirements),
+    invoke: fn(Delivery) -> Invocation,
+) -> HandlerDefinition {
+    let event = Declared::among(events);
+    HandlerDefinition {
+        name,
+        event_type: event.event_type,
+        topic: event.topic,
+        kind: event.kind,
+        policy,
+        requirements,
+        invoke,
+        location,
+    }
+}
+
+/// Stands in for a handler whose attribute is wrong: the program does not
+/// compile, and this keeps `handlers![…]` from raising a second error.
+#[doc(hidden)]
+pub const __MISWRITTEN: HandlerDefinition = __define(
+    "",
+    ("", 0),
+    &[],
+    Policy::DEFAULT,
+    |_| {},
+    |_| Box::pin(async { Err(HandlerError::reject("the handler did not compile")) }),
+);
 
 /// A handler found at link time.
 #[doc(hidden)]

@@ -3,6 +3,7 @@ use std::future::Future;
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, HandlerError, Requirements};
+use crate::event::checks::Declared;
 use crate::event::{Envelope, Event, Headers, Metadata};
 use crate::publisher::Publisher;
 
@@ -27,13 +28,13 @@ use crate::publisher::Publisher;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a handler",
     label = "not a handler parameter",
-    note = "a handler takes its event (or `Envelope<Event>`), `State<T>`, `Metadata`, `Headers`, `Publisher`, `Attempt`, `CancellationToken`",
-    note = "what you gave with `App::state(…)` is taken as `State(name): State<{Self}>`",
+    note = "a handler takes its event (or an `Envelope` of it), `State`, `Metadata`, `Headers`, `Publisher`, `Attempt`, `CancellationToken`",
+    note = "what was given with `App::state(…)` is taken as `State(name): State<Type>`, of a `Type: Clone + Send + Sync`",
     note = "for a parameter of your own implement `eventkit::FromDelivery`"
 )]
 pub trait FromDelivery: Sized + Send {
     #[doc(hidden)]
-    const EVENT_TYPE: Option<&'static str> = None;
+    const EVENT: Option<Declared> = None;
 
     /// Makes the parameter, once for each attempt, before the handler runs.
     ///
@@ -50,7 +51,7 @@ pub trait FromDelivery: Sized + Send {
 
 #[diagnostic::do_not_recommend]
 impl<E: Event> FromDelivery for E {
-    const EVENT_TYPE: Option<&'static str> = Some(E::TYPE);
+    const EVENT: Option<Declared> = Some(Declared::by::<E>());
 
     async fn from_delivery(delivery: &Delivery) -> Result<Self, HandlerError> {
         delivery.event()
@@ -58,7 +59,7 @@ impl<E: Event> FromDelivery for E {
 }
 
 impl<E: Event> FromDelivery for Envelope<E> {
-    const EVENT_TYPE: Option<&'static str> = Some(E::TYPE);
+    const EVENT: Option<Declared> = Some(Declared::by::<E>());
 
     async fn from_delivery(delivery: &Delivery) -> Result<Self, HandlerError> {
         Ok(Envelope {

@@ -12,9 +12,11 @@ mod outcome;
 mod policy;
 
 pub(crate) use call::with_current;
-pub use call::{__blocking, __inline, __spawned};
+pub use call::{__blocking, __dedup_key, __inline, __parameter, __spawned};
 pub(crate) use definition::linked;
-pub use definition::{HandlerDefinition, Invocation, Linked, Registered, Requirements};
+pub use definition::{
+    __MISWRITTEN, __define, HandlerDefinition, Invocation, Linked, Registered, Requirements,
+};
 pub(crate) use delivery::AppContext;
 pub use delivery::Delivery;
 pub use error::HandlerError;

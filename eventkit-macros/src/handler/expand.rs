@@ -1,0 +1,219 @@
+//! What is written beside the user's function.
+//!
+//! Types are checked at their own tokens. Each bound is asked for in the same
+//! words at the same place wherever it is needed, so that the compiler, which
+//! drops a diagnostic that repeats another, reports a wrong type once.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::Type;
+use syn::spanned::Spanned;
+
+use super::parse::Function;
+use super::validate::{Dedup, Handler, Policy, Runs, event_parameter};
+use crate::duration;
+
+pub(super) fn handler(function: &Function, handler: &Handler<'_>) -> TokenStream {
+    let name = &function.signature.ident;
+    let handler_name = &handler.name;
+    let events: Vec<TokenStream> = handler.parameters.iter().map(|ty| event_of(ty)).collect();
+    let needs = handler.parameters.iter().map(|ty| {
+        quote_spanned!(ty.span()=> <#ty as ::eventkit::FromDelivery>::requirements(requirements);)
+    });
+    let event = &handler.event;
+    let check = quote_spanned! {event.span()=>
+        ::eventkit::__private::handler_event(#event, &[#(#events),*])
+    };
+    let policy = policy(&handler.policy, &handler.parameters);
+    let invoke = invoke(function, handler);
+    let line = quote_spanned!(name.span()=> line!());
+    let cfgs: Vec<_> = function.cfgs().collect();
+    let registered = registered(
+        function,
+        &quote! {
+            ::eventkit::__private::define(
+                #handler_name,
+                (file!(), #line),
+                &[#(#events),*],
+                #policy,
+                |requirements| { #(#needs)* },
+                #invoke,
+            )
+        },
+    );
+    quote! {
+        #(#cfgs)*
+        const _: () = #check;
+        #registered
+        #(#cfgs)*
+        ::eventkit::__private::inventory::submit! {
+            ::eventkit::__private::Linked(<#name as ::eventkit::__private::Registered>::DEFINITION)
+        }
+    }
+}
+
+/// Stands in where the attribute is wrong, so that `handlers![…]` raises no
+/// second error.
+pub(super) fn fallback(function: &Function) -> TokenStream {
+    if function.signature.receiver().is_some() {
+        return TokenStream::new();
+    }
+    registered(function, &quote!(::eventkit::__private::MISWRITTEN))
+}
+
+/// A type of the function's name: braces keep it out of the functions' namespace.
+fn registered(function: &Function, definition: &TokenStream) -> TokenStream {
+    let (name, visibility) = (&function.signature.ident, &function.visibility);
+    let cfgs: Vec<_> = function.cfgs().collect();
+    quote! {
+        #(#cfgs)*
+        #[doc(hidden)]
+        #[allow(
+            non_camel_case_types,
+            missing_debug_implementations,
+            missing_docs,
+            unreachable_pub,
+            dead_code,
+            clippy::empty_structs_with_brackets
+        )]
+        #visibility struct #name {}
+
+        #(#cfgs)*
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl ::eventkit::__private::Registered for #name {
+            const DEFINITION: ::eventkit::HandlerDefinition = #definition;
+        }
+    }
+}
+
+fn event_of(ty: &Type) -> TokenStream {
+    quote_spanned!(ty.span()=> <#ty as ::eventkit::FromDelivery>::EVENT)
+}
+
+/// The closure that runs the handler: makes its parameters, calls it, encodes
+/// what it returns.
+fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
+    let name = &function.signature.ident;
+    let local = |name: &str| Ident::new(name, Span::mixed_site());
+    let delivery = local("delivery");
+    let parameters: Vec<Ident> = (0..handler.parameters.len())
+        .map(|i| local(&format!("parameter{i}")))
+        .collect();
+    let made = handler.parameters.iter().map(
+        |ty| quote_spanned!(ty.span()=> ::eventkit::__private::parameter::<#ty>(&#delivery).await?),
+    );
+    let make = quote!(#(let #parameters = #made;)*);
+    let outcome = |returned| match handler.returns {
+        None => {
+            quote_spanned!(name.span()=> <() as ::eventkit::IntoOutcome>::into_outcome(#returned))
+        }
+        Some(ty @ Type::ImplTrait(_)) => {
+            quote_spanned!(ty.span()=> ::eventkit::IntoOutcome::into_outcome(#returned))
+        }
+        Some(ty) => {
+            quote_spanned!(ty.span()=> <#ty as ::eventkit::IntoOutcome>::into_outcome(#returned))
+        }
+    };
+    let run = match handler.runs {
+        Runs::Inline | Runs::Spawned => {
+            let outcome = outcome(quote_spanned!(name.span()=> #name(#(#parameters),*).await));
+            quote_spanned!(name.span()=> async move { #make #outcome })
+        }
+        Runs::Blocking => {
+            quote!(async move { #make ::core::result::Result::Ok((#(#parameters,)*)) })
+        }
+    };
+    let run = match handler.runs {
+        Runs::Inline => quote_spanned! {name.span()=>
+            ::eventkit::__private::inline(#delivery.clone(), #run)
+        },
+        Runs::Spawned => quote_spanned! {name.span()=>
+            ::eventkit::__private::spawned(#delivery.clone(), ::std::boxed::Box::pin(#run))
+        },
+        Runs::Blocking => {
+            let outcome = outcome(quote!(#name(#(#parameters),*)));
+            quote! {
+                ::eventkit::__private::blocking(
+                    #delivery.clone(),
+                    #run,
+                    |(#(#parameters,)*)| #outcome,
+                )
+            }
+        }
+    };
+    quote_spanned!(name.span()=> |#delivery| ::std::boxed::Box::pin(#run))
+}
+
+fn policy(policy: &Policy, parameters: &[&Type]) -> TokenStream {
+    let some = |value: TokenStream| quote!(::core::option::Option::Some(#value));
+    let mut set: Vec<TokenStream> = Vec::new();
+    if let Some(group) = &policy.group {
+        let group = some(quote!(#group));
+        set.push(quote!(group: #group,));
+    }
+    if let Some(order) = policy.order {
+        let order = Ident::new(order, Span::call_site());
+        set.push(quote!(order: ::eventkit::Order::#order,));
+    }
+    if let Some(retry) = retry(policy) {
+        set.push(quote!(retry: #retry,));
+    }
+    if let Some(given) = &policy.dedup {
+        let dedup = some(dedup(given, parameters));
+        set.push(quote!(dedup: #dedup,));
+    }
+    if let Some(timeout) = policy.timeout {
+        let timeout = some(duration::tokens(timeout));
+        set.push(quote!(timeout: #timeout,));
+    }
+    if let Some(concurrency) = policy.concurrency {
+        let concurrency = some(quote!(#concurrency));
+        set.push(quote!(concurrency: #concurrency,));
+    }
+    if let Some(topic) = &policy.dead_letter_topic {
+        let topic = some(quote!(#topic));
+        set.push(quote!(dead_letter_topic: #topic,));
+    }
+    let default = quote!(::eventkit::__private::Policy::DEFAULT);
+    match set.is_empty() {
+        true => default,
+        false => quote!(::eventkit::__private::Policy { #(#set)* ..#default }),
+    }
+}
+
+fn retry(policy: &Policy) -> Option<TokenStream> {
+    let attempts = policy.attempts.map(|attempts| quote!(attempts: #attempts,));
+    let backoff = policy.backoff.map(|(min, max)| {
+        let (min, max) = (duration::tokens(min), duration::tokens(max));
+        quote!(min: #min, max: #max,)
+    });
+    let jitter = policy.jitter.map(|jitter| {
+        let jitter = Ident::new(jitter, Span::call_site());
+        quote!(jitter: ::eventkit::Jitter::#jitter,)
+    });
+    (attempts.is_some() || backoff.is_some() || jitter.is_some()).then(
+        || quote!(::eventkit::Retry { #attempts #backoff #jitter ..::eventkit::Retry::DEFAULT }),
+    )
+}
+
+fn dedup(dedup: &Dedup, parameters: &[&Type]) -> TokenStream {
+    let ttl = duration::tokens(dedup.ttl);
+    let key = dedup
+        .key
+        .as_ref()
+        .zip(event_parameter(parameters))
+        .map_or_else(
+            || quote!(::core::option::Option::None),
+            |(path, event)| {
+                let key =
+                    quote_spanned!(path.span()=> ::eventkit::EventKey::key_bytes(&event #path));
+                quote! {
+                    ::core::option::Option::Some(|delivery| {
+                        ::eventkit::__private::dedup_key::<#event>(delivery, |event| #key)
+                    })
+                }
+            },
+        );
+    quote!(::eventkit::__private::Dedup { ttl: #ttl, key: #key })
+}
