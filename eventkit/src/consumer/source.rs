@@ -325,6 +325,9 @@ impl Source {
         if let Err(error) = context::assign(&self.consumer, &list) {
             return Err(format!("assigning partitions: {error}"));
         }
+        // librdkafka keeps a partition's pause while others own it, and the last
+        // drain paused it.
+        let _ = self.consumer.resume(&list);
         self.assignment.add(starts);
         self.state.send_if_modified(|state| {
             let joined = *state == State::Joining;
