@@ -206,6 +206,36 @@ async fn rebalance_under_load(properties: &[(&'static str, &'static str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_comes_back_is_read_on() {
+    let (topic, group) = topic("returned", 4).await;
+    let (writer, effects) = (RawWriter::new(), Effects::default());
+    let start = async |me: &'static str| {
+        let app = app(&group).handlers(on(&topic, handlers![record]));
+        ready(app.state(effects.clone()).state(Me(me))).await
+    };
+    let host = start("host").await;
+    writer.write_all(&topic, &steps(40, 0..1)).await;
+    eventually("the host has all partitions", async || effects.len() == 40).await;
+    let guest = start("guest").await;
+    let mut n = 1;
+    eventually("the guest has some of them", async || {
+        writer.write_all(&topic, &steps(40, n..n + 1)).await;
+        n += 1;
+        effects.of("guest") > 0
+    })
+    .await;
+    guest.shutdown().await.expect("the guest leaves in order");
+    writer.write_all(&topic, &steps(40, n..n + 1)).await;
+    let all = 40 * (n as usize + 1);
+    eventually("the host reads what it got back", async || {
+        effects.counts().len() == all
+    })
+    .await;
+    host.shutdown().await.expect("an orderly end");
+    Effects::assert_order_of_first_occurrences(&effects.all());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_finishes_running_handlers_and_exits_zero() {
     let (topic, group) = topic("sigterm", 2).await;
     let list = format!("{topic}-results");
