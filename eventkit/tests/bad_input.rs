@@ -71,9 +71,15 @@ dead_letters! {
     invalid_utf8: b"{\"text\":\"\xff\xfe canary\"}".to_vec();
     truncated_json: "{\"text\":\"canary";
     hundred_thousand_levels_of_nesting: "[".repeat(100_000);
-    nesting_inside_a_field: format!("{{\"text\":\"x\",\"more\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    nesting_inside_a_field: format!("{{\"text\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
     a_value_of_the_wrong_type: r#"{"text":{"canary":1}}"#;
     a_missing_field: r#"{"canary":"x"}"#;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nesting_in_a_field_that_nobody_asked_for_is_passed_over() {
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    is_handled(Raw::of_type("Note.v1", format!(r#"{{"text":"x","more":{open}1{close}}}"#))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,13 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("statistics.interval.ms", "5000"),
 ];
 
+const EMBEDDED_DEFAULTS: &[(&str, &str)] = &[
+    // The mock cluster keeps a group waiting for nearly a session's length when
+    // its last member has left and another one comes.
+    ("session.timeout.ms", "2000"),
+    ("heartbeat.interval.ms", "300"),
+];
+
 pub(crate) struct SourceSettings {
     pub(crate) connection: Connection,
     pub(crate) start_from: StartFrom,
@@ -104,7 +111,12 @@ impl GroupHandle {
 
 /// Starts the group's thread. It ends by itself when the handle says so.
 pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Result<GroupHandle> {
-    let mut config = settings.connection.client(Role::Consumer, DEFAULTS);
+    let defaults = if settings.embedded {
+        [DEFAULTS, EMBEDDED_DEFAULTS].concat()
+    } else {
+        DEFAULTS.to_vec()
+    };
+    let mut config = settings.connection.client(Role::Consumer, &defaults);
     if config.get("group.protocol") == Some("consumer") {
         // The broker assigns under this protocol, and the client must not say how.
         config.remove("partition.assignment.strategy");

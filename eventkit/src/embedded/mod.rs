@@ -5,7 +5,8 @@
 //!
 //! Its limits: everything is in memory and gone at the end; a partition keeps
 //! 5 MiB or 100,000 batches of records and then forgets the oldest;
-//! transactions are not isolated; there are no ACLs and no TLS. A consumer that
+//! transactions are not isolated; there are no ACLs and no TLS; a group that all
+//! members have left lets the next one in after about a second. A consumer that
 //! finds records forgotten before it read them reports their number, like on
 //! any broker, so a run beyond the limits is never silently short.
 
