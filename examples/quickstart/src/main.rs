@@ -1,0 +1,88 @@
+//! One handler, and what becomes of its failures. No server needed: `cargo run -p quickstart`.
+
+use std::time::Duration;
+
+use eventkit::prelude::*;
+use eventkit::{HandlerStats, Message, Running};
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders", key = order_id)]
+struct OrderPlaced {
+    order_id: u64,
+    failures: u32,
+}
+
+#[handler(
+    event = "OrderPlaced.v1",
+    retry(attempts = 3, backoff = "50ms..200ms"),
+    dedup(ttl = "7d")
+)]
+async fn reserve_stock(
+    order: OrderPlaced,
+    attempt: Attempt,
+    about: Metadata,
+) -> Result<(), String> {
+    let place = format!(
+        "{}: order {}, attempt {}",
+        about.correlation_id, order.order_id, attempt.0
+    );
+    if attempt.0 <= order.failures {
+        println!("{place}: the warehouse does not answer");
+        return Err("the warehouse does not answer".into());
+    }
+    println!("{place}: reserved");
+    Ok(())
+}
+
+/// Dead letters are events like any others, with the story of their failure in headers.
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders.inventory.dlq")]
+struct DeadOrder {
+    order_id: u64,
+}
+
+#[handler(event = "OrderPlaced.v1", group = "dead-letter-watch")]
+async fn report_dead_order(dead: Envelope<DeadOrder>, headers: Headers) {
+    let (order, id) = (dead.event.order_id, dead.metadata.correlation_id);
+    let why = headers.get_str("eventkit-error-message").unwrap_or("?");
+    println!("{id}: order {order} is in the dead-letter topic: {why}");
+}
+
+#[tokio::main]
+async fn main() -> eventkit::Result<()> {
+    let running = App::new("inventory").embedded().start().await?;
+    running.ready().await?;
+    let same = uuid::Uuid::now_v7();
+    place(&running, 1, 0, same, |stats| stats.handled == 1).await?;
+    place(&running, 1, 0, same, |stats| stats.duplicates == 1).await?;
+    println!("flow-1: order 1 came again with the same id: a duplicate, skipped");
+    place(&running, 2, 2, uuid::Uuid::now_v7(), |stats| {
+        stats.handled == 2
+    })
+    .await?;
+    place(&running, 3, 9, uuid::Uuid::now_v7(), |stats| {
+        stats.handled == 3
+    })
+    .await?;
+    running.shutdown().await
+}
+
+/// Publishes an order whose handling fails so many times, and waits for what comes of it.
+async fn place(
+    running: &Running,
+    order_id: u64,
+    failures: u32,
+    id: uuid::Uuid,
+    done: fn(&HandlerStats) -> bool,
+) -> eventkit::Result<()> {
+    let order = OrderPlaced { order_id, failures };
+    let flow = format!("flow-{order_id}");
+    running
+        .publisher()
+        .send(Message::new(&order).id(id).correlation_id(flow))
+        .await?;
+    while !running.stats().iter().any(done) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
