@@ -52,7 +52,9 @@ impl Effects {
     }
 
     fn list(&self) -> std::sync::MutexGuard<'_, Vec<Effect>> {
-        self.done.lock().expect("no test panics while it holds this")
+        self.done
+            .lock()
+            .expect("no test panics while it holds this")
     }
 
     /// Each key's numbers, each where it stands first, must be 0, 1, 2, …

@@ -112,11 +112,7 @@ impl RawWriter {
         }
     }
 
-    fn queue(
-        &self,
-        topic: &str,
-        record: &RawRecord,
-    ) -> impl Future<Output = (i32, i64)> + use<> {
+    fn queue(&self, topic: &str, record: &RawRecord) -> impl Future<Output = (i32, i64)> + use<> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for (key, value) in &record.headers {
             headers = headers.insert(Header {
@@ -131,7 +127,9 @@ impl RawWriter {
         let acknowledged = self.producer.send_result(sent).map_err(|(error, _)| error);
         async move {
             let delivered = acknowledged.expect("room in the queue").await;
-            let delivered = delivered.expect("the producer lives").map_err(|(error, _)| error);
+            let delivered = delivered
+                .expect("the producer lives")
+                .map_err(|(error, _)| error);
             let delivered = delivered.expect("written");
             (delivered.partition, delivered.offset)
         }

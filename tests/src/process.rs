@@ -83,7 +83,11 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            println!("--- process {}:\n{}", self.child.id(), self.lines().join("\n"));
+            println!(
+                "--- process {}:\n{}",
+                self.child.id(),
+                self.lines().join("\n")
+            );
         }
     }
 }

@@ -16,7 +16,10 @@ pub async fn eventually_within(
 ) {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < patience, "not within {patience:?}: {what}");
+        assert!(
+            start.elapsed() < patience,
+            "not within {patience:?}: {what}"
+        );
         tokio::time::sleep(PAUSE).await;
     }
 }

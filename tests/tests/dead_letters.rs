@@ -13,7 +13,10 @@ use eventkit_tests::{
 /// Fails on the first event of each key that begins with `bad`.
 #[handler(event = "Step.v1", retry(attempts = 2, backoff = "1ms..5ms"))]
 async fn refuse_bad(step: Step, State(effects): State<Effects>) -> anyhow::Result<()> {
-    anyhow::ensure!(!step.key.starts_with("bad") || step.n > 0, "refused\nin two lines");
+    anyhow::ensure!(
+        !step.key.starts_with("bad") || step.n > 0,
+        "refused\nin two lines"
+    );
     effects.record("refuse_bad", &step);
     Ok(())
 }
@@ -80,7 +83,9 @@ fn large(key: &str, size: usize) -> RawRecord {
 
 /// Text that does not compress, the same on every run for one seed.
 fn noise(seed: &str, length: usize) -> String {
-    let seed = seed.bytes().fold(0, |sum: u64, byte| sum * 31 + u64::from(byte));
+    let seed = seed
+        .bytes()
+        .fold(0, |sum: u64, byte| sum * 31 + u64::from(byte));
     let mut state = 0x9e37_79b9_7f4a_7c15 ^ (seed << 20);
     (0..length)
         .map(|_| {
@@ -89,7 +94,13 @@ fn noise(seed: &str, length: usize) -> String {
             state ^= state << 17;
             char::from(b'!' + (state % 90) as u8).to_ascii_lowercase()
         })
-        .map(|char| if matches!(char, '"' | '\\') { 'x' } else { char })
+        .map(|char| {
+            if matches!(char, '"' | '\\') {
+                'x'
+            } else {
+                char
+            }
+        })
         .collect()
 }
 
@@ -110,7 +121,10 @@ fn original(letter: &RawRecord) -> RawRecord {
 
 async fn comes_back_as_it_was(name: &str, records: Vec<RawRecord>) -> Vec<RawRecord> {
     let place = Place::new(name).await;
-    let records: Vec<_> = records.into_iter().map(|record| record.partition(0)).collect();
+    let records: Vec<_> = records
+        .into_iter()
+        .map(|record| record.partition(0))
+        .collect();
     place.writer.write_all(&place.topic, &records).await;
     let running = place.start().await;
     let letters = place.letters(records.len()).await;
@@ -123,7 +137,10 @@ async fn comes_back_as_it_was(name: &str, records: Vec<RawRecord>) -> Vec<RawRec
         // Not `assert_eq`: some are a megabyte.
         assert!(kept == *sent, "the letter of {offset} is not what came");
     }
-    place.admin.committed_to_the_end(&place.group, &place.topic).await;
+    place
+        .admin
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     running.shutdown().await.expect("an orderly end");
     letters
 }
@@ -171,9 +188,10 @@ async fn a_dead_letter_is_the_original_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_megabyte_and_ten_thousand_headers_come_back_whole() {
     let mut many = Step::record("bad", 0);
-    many.headers.extend((0..10_000).map(|n: u32| -> (String, Option<Vec<u8>>) {
-        (format!("h{}", n % 100), Some(n.to_be_bytes().to_vec()))
-    }));
+    many.headers
+        .extend((0..10_000).map(|n: u32| -> (String, Option<Vec<u8>>) {
+            (format!("h{}", n % 100), Some(n.to_be_bytes().to_vec()))
+        }));
     let payload = large("bad", 1_000_000);
     comes_back_as_it_was("large", vec![payload, many]).await;
 }
@@ -208,30 +226,53 @@ async fn the_headers_tell_the_story_of_the_failure() {
         assert_eq!(said(letter, "error-kind").as_deref(), Some(kind));
         assert_eq!(said(letter, "replay-count").as_deref(), Some("0"));
         let timestamp = said(letter, "original-timestamp");
-        assert!(timestamp.is_some_and(|ms| ms.parse::<u64>().is_ok_and(|ms| ms > 1_600_000_000_000)));
+        assert!(
+            timestamp.is_some_and(|ms| ms.parse::<u64>().is_ok_and(|ms| ms > 1_600_000_000_000))
+        );
         for time in ["first-failure-time", "last-failure-time"] {
-            assert!(said(letter, time).is_some_and(|time| time.starts_with("20") && time.ends_with('Z')));
+            assert!(
+                said(letter, time)
+                    .is_some_and(|time| time.starts_with("20") && time.ends_with('Z'))
+            );
         }
         let message = said(letter, "error-message").expect("a message");
-        assert!(!message.contains("canary") && !message.contains('\n'), "{message}");
-        assert_eq!(said(letter, "attempts").as_deref(), Some(attempts), "{message}");
-        let names: std::collections::HashSet<_> = own(letter).into_iter().map(|own| own.0).collect();
+        assert!(
+            !message.contains("canary") && !message.contains('\n'),
+            "{message}"
+        );
+        assert_eq!(
+            said(letter, "attempts").as_deref(),
+            Some(attempts),
+            "{message}"
+        );
+        let names: std::collections::HashSet<_> =
+            own(letter).into_iter().map(|own| own.0).collect();
         assert_eq!(names.len(), own(letter).len(), "each once");
     }
-    assert_eq!(said(&letters[0], "error-message").as_deref(), Some("refused in two lines"));
+    assert_eq!(
+        said(&letters[0], "error-message").as_deref(),
+        Some("refused in two lines")
+    );
     running.shutdown().await.expect("an orderly end");
 }
 
 /// One key's letter cannot be written; then it can.
 async fn waits_until(place: &Place, running: Running, mend: impl AsyncFnOnce()) {
     let logs = Logs::capture();
-    let steps = [("good", 0), ("bad", 0), ("bad", 1), ("good", 1), ("other", 0)];
+    let steps = [
+        ("good", 0),
+        ("bad", 0),
+        ("bad", 1),
+        ("good", 1),
+        ("other", 0),
+    ];
     let records = steps.map(|(key, n)| Step::record(key, n));
     place.writer.write_all(&place.topic, &records).await;
     eventually("the other keys go on", async || place.effects.len() == 3).await;
     eventually("it is said", async || {
         let told = logs.with(&place.letters);
-        told.iter().any(|logged| logged.message.contains("cannot be written"))
+        told.iter()
+            .any(|logged| logged.message.contains("cannot be written"))
     })
     .await;
     // Longer than the interval of commits.
@@ -245,7 +286,10 @@ async fn waits_until(place: &Place, running: Running, mend: impl AsyncFnOnce()) 
     let letters = place.letters(1).await;
     assert_eq!(original(&letters[0]).headers, records[1].headers);
     eventually("the key goes on", async || place.effects.len() == 4).await;
-    place.admin.committed_to_the_end(&place.group, &place.topic).await;
+    place
+        .admin
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     running.shutdown().await.expect("an orderly end");
 }
 
@@ -261,19 +305,30 @@ async fn while_the_dead_letter_topic_is_missing_its_key_waits() {
         "topic.metadata.propagation.max.ms" = 1000
     "#;
     let settings = Settings::parse(settings).expect("settings");
-    let app = place.app().settings(settings).bootstrap_servers(kafka_servers());
+    let app = place
+        .app()
+        .settings(settings)
+        .bootstrap_servers(kafka_servers());
     // The start-up check finds the topic; then it goes.
     let running = app.start().await.expect("the App starts");
     running.ready().await.expect("the App gets its partition");
     place.admin.delete(&place.letters).await;
-    waits_until(&place, running, async || place.admin.create(&place.letters, 1, &[]).await).await;
+    waits_until(&place, running, async || {
+        place.admin.create(&place.letters, 1, &[]).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_dead_letter_topic_refuses_records_its_key_waits() {
     let _logs = Logs::capture();
     let place = Place::new("refused").await;
-    let limit = async |bytes: &str| place.admin.alter(&place.letters, &[("max.message.bytes", bytes)]).await;
+    let limit = async |bytes: &str| {
+        place
+            .admin
+            .alter(&place.letters, &[("max.message.bytes", bytes)])
+            .await;
+    };
     place.admin.create(&place.letters, 1, &[]).await;
     limit("100").await;
     let running = place.start().await;
@@ -283,9 +338,15 @@ async fn while_the_dead_letter_topic_refuses_records_its_key_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_too_large_is_written_with_its_headers_cut() {
     let place = Place::new("cut").await;
-    place.admin.create(&place.letters, 1, &[("max.message.bytes", "20000")]).await;
+    place
+        .admin
+        .create(&place.letters, 1, &[("max.message.bytes", "20000")])
+        .await;
     let record = large("bad", 15_000)
-        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        .header(
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )
         .header("baggage-of-a-stranger", noise("stranger", 10_000));
     place.writer.write_all(&place.topic, [&record]).await;
     let running = place.start().await;
@@ -294,23 +355,44 @@ async fn a_letter_too_large_is_written_with_its_headers_cut() {
     assert_eq!((&kept.key, &kept.payload), (&record.key, &record.payload));
     let short: RawHeaders = record.headers[..record.headers.len() - 1].to_vec();
     assert_eq!(kept.headers, short, "what says what the event is stays");
-    assert_eq!(letters[0].text("eventkit-headers-cut").as_deref(), Some("true"));
-    assert_eq!(letters[0].text("eventkit-error-kind").as_deref(), Some("exhausted"));
-    place.admin.committed_to_the_end(&place.group, &place.topic).await;
+    assert_eq!(
+        letters[0].text("eventkit-headers-cut").as_deref(),
+        Some("true")
+    );
+    assert_eq!(
+        letters[0].text("eventkit-error-kind").as_deref(),
+        Some("exhausted")
+    );
+    place
+        .admin
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     running.shutdown().await.expect("an orderly end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_letters_larger_than_the_topics_limit_together_is_written_whole() {
     let place = Place::new("burst").await;
-    place.admin.create(&place.letters, 1, &[("max.message.bytes", "20000")]).await;
-    let records: Vec<_> = (0..50).map(|n| large(&format!("bad-{n}"), 10_000)).collect();
+    place
+        .admin
+        .create(&place.letters, 1, &[("max.message.bytes", "20000")])
+        .await;
+    let records: Vec<_> = (0..50)
+        .map(|n| large(&format!("bad-{n}"), 10_000))
+        .collect();
     place.writer.write_all(&place.topic, &records).await;
     let running = place.start().await;
     let letters = place.letters(50).await;
     for letter in &letters {
-        assert_eq!(letter.text("eventkit-headers-cut"), None, "each fits by itself");
+        assert_eq!(
+            letter.text("eventkit-headers-cut"),
+            None,
+            "each fits by itself"
+        );
     }
-    place.admin.committed_to_the_end(&place.group, &place.topic).await;
+    place
+        .admin
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     running.shutdown().await.expect("an orderly end");
 }

@@ -168,10 +168,7 @@ async fn rebalance_under_load(properties: &[(&'static str, &'static str)]) {
             app = app.kafka(*name, *value);
         }
         let running = app.start().await.expect("the App starts");
-        eventually("the new member does something", async || {
-            effects.of(me) > 0
-        })
-        .await;
+        eventually("the new member does something", async || effects.of(me) > 0).await;
         running
     };
     let enough = Arc::new(AtomicBool::new(false));
@@ -195,10 +192,7 @@ async fn rebalance_under_load(properties: &[(&'static str, &'static str)]) {
     let each = load.await.expect("all is written");
 
     let all = (KEYS * each) as usize;
-    eventually("every step is done", async || {
-        effects.counts().len() == all
-    })
-    .await;
+    eventually("every step is done", async || effects.counts().len() == all).await;
     third.shutdown().await.expect("the third leaves in order");
     fourth.shutdown().await.expect("the fourth leaves in order");
     Effects::assert_once_and_in_order(&effects.all(), KEYS as usize, each);
@@ -295,7 +289,13 @@ async fn several_groups_each_get_every_event() {
     let own: &'static str = format!("{group}-own").leak();
     let mut both = on(&topic, handlers![record, record_too]);
     both[1] = both[1].in_group(own);
-    let one = ready(app(&group).handlers(both).state(effects.clone()).state(Me("first"))).await;
+    let one = ready(
+        app(&group)
+            .handlers(both)
+            .state(effects.clone())
+            .state(Me("first")),
+    )
+    .await;
     let two = app(&third).handlers(on(&topic, handlers![record]));
     let two = ready(two.state(effects.clone()).state(Me("third"))).await;
     RawWriter::new().write_all(&topic, &steps(10, 0..10)).await;
@@ -333,10 +333,16 @@ async fn fail_stops_a_group_without_offsets() {
     RawWriter::new().write_all(&topic, &steps(4, 0..2)).await;
     let effects = Effects::default();
     let app = app(&group).handlers(on(&topic, handlers![record]));
-    let app = app.start_from(StartFrom::Fail).state(effects.clone()).state(Me("fail"));
+    let app = app
+        .start_from(StartFrom::Fail)
+        .state(effects.clone())
+        .state(Me("fail"));
     let running = app.start().await.expect("the App starts");
     let failed = running.ready().await.expect_err("no offsets, no start");
-    assert!(matches!(&failed, Error::Group { group: named, .. } if *named == group), "{failed}");
+    assert!(
+        matches!(&failed, Error::Group { group: named, .. } if *named == group),
+        "{failed}"
+    );
     assert!(failed.to_string().contains(&topic), "{failed}");
     running.failed().await;
     assert!(effects.is_empty());
@@ -363,8 +369,9 @@ async fn deleted_records_are_reported() {
     settles_at("the rest is handled", 30, async || effects.len()).await;
     let told = logs.with(&topic);
     assert!(
-        told.iter().any(|logged| logged.message.contains("30 records were deleted")
-            && logged.fields.contains("deleted=30 ")),
+        told.iter()
+            .any(|logged| logged.message.contains("30 records were deleted")
+                && logged.fields.contains("deleted=30 ")),
         "{told:?}"
     );
     admin.committed_to_the_end(&group, &topic).await;

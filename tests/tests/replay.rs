@@ -14,14 +14,18 @@ use eventkit_tests::{
 #[derive(Clone, Default)]
 struct Mended(Arc<AtomicBool>);
 
-#[handler(event = "Step.v1", dedup(ttl = "1h"), retry(attempts = 2, backoff = "1ms..5ms"))]
+#[handler(
+    event = "Step.v1",
+    dedup(ttl = "1h"),
+    retry(attempts = 2, backoff = "1ms..5ms")
+)]
 async fn charge(
     step: Step,
     State(effects): State<Effects>,
     State(Mended(mended)): State<Mended>,
 ) -> anyhow::Result<()> {
     let mended = mended.load(Ordering::Relaxed);
-    anyhow::ensure!(mended || step.n % 2 == 0, "the payments are down");
+    anyhow::ensure!(mended || step.n.is_multiple_of(2), "the payments are down");
     effects.record("charge", &step);
     Ok(())
 }
@@ -68,17 +72,24 @@ impl Place {
 
     async fn observe(&self) -> Running {
         let app = app(&format!("{}-observe", self.topic));
-        self.ready(app.handlers(on(&self.topic, handlers![observe]))).await
+        self.ready(app.handlers(on(&self.topic, handlers![observe])))
+            .await
     }
 
     async fn ready(&self, app: App) -> Running {
-        let running = app.state(self.effects.clone()).start().await.expect("the App starts");
+        let running = app
+            .state(self.effects.clone())
+            .start()
+            .await
+            .expect("the App starts");
         running.ready().await.expect("the App gets its partitions");
         running
     }
 
     async fn write(&self, steps: u64) {
-        let records: Vec<_> = (0..steps).map(|n| Step::record(format!("key-{n}"), n)).collect();
+        let records: Vec<_> = (0..steps)
+            .map(|n| Step::record(format!("key-{n}"), n))
+            .collect();
         RawWriter::new().write_all(&self.topic, &records).await;
     }
 
@@ -107,14 +118,24 @@ async fn only_the_handler_that_failed_runs_again() {
     let report = dlq::replay(&pay).await.expect("a replay");
     assert_eq!((report.replayed, report.refused), (10, 0));
     settles_at("effects", 20 + 20 + 20, async || place.effects.len()).await;
-    assert_eq!((place.of("charge"), place.of("notify"), place.of("observe")), (20, 20, 20));
-    assert!(place.effects.counts().values().all(|times| *times == 3), "one each");
+    assert_eq!(
+        (place.of("charge"), place.of("notify"), place.of("observe")),
+        (20, 20, 20)
+    );
+    assert!(
+        place.effects.counts().values().all(|times| *times == 3),
+        "one each"
+    );
     for group in [&place.group, &format!("{}-observe", place.topic)] {
         Admin::new().committed_to_the_end(group, &place.topic).await;
     }
 
     let again = dlq::replay(&pay).await.expect("a replay");
-    assert_eq!((again.replayed, again.refused), (0, 0), "nothing is replayed twice");
+    assert_eq!(
+        (again.replayed, again.refused),
+        (0, 0),
+        "nothing is replayed twice"
+    );
     pay.shutdown().await.expect("an orderly end");
     observe.shutdown().await.expect("an orderly end");
 }
@@ -135,7 +156,9 @@ async fn rounds_are_counted_and_the_original_stays() {
         counts.sort();
         let wanted: Vec<_> = (0..=round).map(|n| Some(n.to_string())).collect();
         assert_eq!(counts, wanted);
-        let latest = letters.iter().find(|letter| count(letter) == Some(round.to_string()));
+        let latest = letters
+            .iter()
+            .find(|letter| count(letter) == Some(round.to_string()));
         let latest = latest.expect("the letter of this round");
         assert_eq!(without_ours(latest), without_ours(&first));
         assert_eq!(latest.text("eventkit-replay-for"), None);
@@ -149,7 +172,9 @@ async fn rounds_are_counted_and_the_original_stays() {
 
 fn without_ours(record: &RawRecord) -> RawRecord {
     let mut record = record.clone();
-    record.headers.retain(|(name, _)| !name.starts_with("eventkit-"));
+    record
+        .headers
+        .retain(|(name, _)| !name.starts_with("eventkit-"));
     record
 }
 
@@ -162,15 +187,21 @@ async fn a_copy_of_the_original_stays_a_duplicate_of_its_dead_letter() {
     place.mended.0.store(true, Ordering::Relaxed);
     // The producer sends both again: one was handled, the other is buried.
     place.write(2).await;
-    Admin::new().committed_to_the_end(&place.group, &place.topic).await;
+    Admin::new()
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     assert_eq!((place.of("charge"), place.of("notify")), (1, 2));
     // And a stray copy of the replay has no second effect.
     dlq::replay(&pay).await.expect("a replay");
     settles_at("the charge", 2, async || place.of("charge")).await;
     let replayed = read_all(&place.topic);
-    let replayed = replayed.iter().find(|record| record.text("eventkit-replay-for").is_some());
+    let replayed = replayed
+        .iter()
+        .find(|record| record.text("eventkit-replay-for").is_some());
     RawWriter::new().write_all(&place.topic, replayed).await;
-    Admin::new().committed_to_the_end(&place.group, &place.topic).await;
+    Admin::new()
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
     assert_eq!((place.of("charge"), place.of("notify")), (2, 2));
     pay.shutdown().await.expect("an orderly end");
 }
@@ -202,7 +233,11 @@ async fn letters_that_name_foreign_topics_groups_or_handlers_are_refused() {
     RawWriter::new().write_all(&place.letters, &forged).await;
     let report = dlq::replay(&pay).await.expect("a replay");
     assert_eq!((report.replayed, report.refused), (0, 6));
-    assert_eq!(admin.ends(&foreign).values().sum::<i64>(), 0, "nothing went to a foreign topic");
+    assert_eq!(
+        admin.ends(&foreign).values().sum::<i64>(),
+        0,
+        "nothing went to a foreign topic"
+    );
     assert_eq!(admin.ends(&place.topic).values().sum::<i64>(), 0);
     assert_eq!(admin.ends(&place.letters).values().sum::<i64>(), 6);
     pay.shutdown().await.expect("an orderly end");

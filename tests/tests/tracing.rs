@@ -46,24 +46,40 @@ impl Order {
 }
 
 fn find<'s>(spans: &'s [JaegerSpan], service: &str, name: &str) -> &'s JaegerSpan {
-    let mut found = spans.iter().filter(|span| (&*span.service, &*span.name) == (service, name));
+    let mut found = spans
+        .iter()
+        .filter(|span| (&*span.service, &*span.name) == (service, name));
     let first = found.next();
     assert!(found.next().is_none(), "{name} of {service} stands twice");
     first.unwrap_or_else(|| {
-        let all: Vec<_> = spans.iter().map(|span| (&span.service, &span.name)).collect();
+        let all: Vec<_> = spans
+            .iter()
+            .map(|span| (&span.service, &span.name))
+            .collect();
         panic!("no {name} of {service} in {all:?}")
     })
 }
 
 #[track_caller]
 fn has(span: &JaegerSpan, attribute: &str, value: &str) {
-    assert_eq!(span.tag(attribute).as_deref(), Some(value), "{attribute} of {} {}", span.service, span.name);
+    assert_eq!(
+        span.tag(attribute).as_deref(),
+        Some(value),
+        "{attribute} of {} {}",
+        span.service,
+        span.name
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_order_is_one_trace_through_five_services() {
     let admin = Admin::new();
-    for topic in ["trace-requests", "trace-orders", "trace-stock", "trace-payments"] {
+    for topic in [
+        "trace-requests",
+        "trace-orders",
+        "trace-stock",
+        "trace-payments",
+    ] {
         admin.ensure(topic, 1).await;
     }
     let run = unique("trace");
@@ -75,12 +91,18 @@ async fn one_order_is_one_trace_through_five_services() {
     }
     eventually("analytics has both topics", async || {
         let lines = services[4].lines();
-        lines.iter().filter(|line| line.contains("partition assigned")).count() == 2
+        lines
+            .iter()
+            .filter(|line| line.contains("partition assigned"))
+            .count()
+            == 2
     })
     .await;
 
     let order = Order::new();
-    RawWriter::new().write("trace-requests", &order.record).await;
+    RawWriter::new()
+        .write("trace-requests", &order.record)
+        .await;
     let jaeger = Jaeger::new();
     let mut spans = Vec::new();
     eventually("Jaeger has the whole trace", async || {
@@ -111,7 +133,13 @@ async fn one_order_is_one_trace_through_five_services() {
         (notified, payments),
         (payment_counted, payments),
     ] {
-        assert_eq!(child.parent.as_ref(), Some(&parent.id), "{} {}", child.service, child.name);
+        assert_eq!(
+            child.parent.as_ref(),
+            Some(&parent.id),
+            "{} {}",
+            child.service,
+            child.name
+        );
         assert!(child.start_us >= parent.start_us, "a cause comes first");
     }
 
@@ -123,7 +151,11 @@ async fn one_order_is_one_trace_through_five_services() {
         has(span, "messaging.operation.type", operation);
         has(span, "messaging.destination.name", topic);
         has(span, "messaging.destination.partition.id", "0");
-        has(span, "messaging.message.conversation_id", &order.correlation);
+        has(
+            span,
+            "messaging.message.conversation_id",
+            &order.correlation,
+        );
         assert!(span.tag("messaging.kafka.offset").is_some(), "{span:?}");
         assert!(span.tag("messaging.message.id").is_some(), "{span:?}");
         match operation {
@@ -134,7 +166,10 @@ async fn one_order_is_one_trace_through_five_services() {
             _ => has(span, "span.kind", "producer"),
         }
     }
-    assert_eq!(orders.tag("messaging.message.id"), reserved.tag("messaging.message.id"));
+    assert_eq!(
+        orders.tag("messaging.message.id"),
+        reserved.tag("messaging.message.id")
+    );
     has(reserved, "eventkit.handler", "reserve");
     has(reserved, "cloudevents.event_type", "OrderPlaced.v1");
 
@@ -145,25 +180,42 @@ async fn one_order_is_one_trace_through_five_services() {
         .filter(|event| event.contains("will be tried again"))
         .collect();
     assert_eq!(retries.len(), 1, "{:?}", reserved.events());
-    assert!(retries[0].contains("the stock is being counted"), "{retries:?}");
-    assert_ne!(reserved.tag("error").as_deref(), Some("true"), "it succeeded in the end");
+    assert!(
+        retries[0].contains("the stock is being counted"),
+        "{retries:?}"
+    );
+    assert_ne!(
+        reserved.tag("error").as_deref(),
+        Some("true"),
+        "it succeeded in the end"
+    );
     let letters = format!("trace-payments.{}.dlq", group("notification"));
     has(notified, "eventkit.dead_letter_topic", &letters);
     has(notified, "eventkit.outcome", "dead_lettered");
     has(notified, "error.type", "rejected");
     has(notified, "otel.status_code", "ERROR");
-    has(notified, "otel.status_description", "the customer has no address");
+    has(
+        notified,
+        "otel.status_description",
+        "the customer has no address",
+    );
     for span in spans.iter().filter(|span| span.id != notified.id) {
-        assert_ne!(span.tag("otel.status_code").as_deref(), Some("ERROR"), "{span:?}");
+        assert_ne!(
+            span.tag("otel.status_code").as_deref(),
+            Some("ERROR"),
+            "{span:?}"
+        );
     }
 
     // The dead letter carries the trace on, and logs name the order.
     let letter = eventkit_tests::read_all(&letters).remove(0);
     let traceparent = letter.text("traceparent").expect("a trace");
     assert!(traceparent.contains(&order.trace) && traceparent.contains(&payments.id));
-    assert!(services[1].lines().iter().any(|line| {
-        line.contains("will be tried again") && line.contains(&order.correlation)
-    }));
+    assert!(
+        services[1].lines().iter().any(|line| {
+            line.contains("will be tried again") && line.contains(&order.correlation)
+        })
+    );
     for service in &mut services {
         service.signal("TERM");
     }

@@ -54,12 +54,9 @@ pub(crate) async fn stuck(step: Step, State(results): State<Results>) -> anyhow:
 }
 
 #[handler(event = "Step.v1")]
-pub(crate) fn stuck_blocking(
-    step: Step,
-    State(results): State<Results>,
-) -> anyhow::Result<()> {
+pub(crate) fn stuck_blocking(step: Step, State(results): State<Results>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Handle::current();
-    runtime.block_on(results.push("begun", &step))?;
+    runtime.block_on(async move { results.push("begun", &step).await })?;
     loop {
         std::thread::park();
     }

@@ -16,16 +16,17 @@ use eventkit_tests::{app, on, redis_url};
 use handlers::Results;
 
 #[tokio::main]
-async fn main() -> eventkit::Result<()> {
+async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
-        Some((what, rest)) if what == "trace" => trace::run(&rest[0], &rest[1]).await,
+        Some((what, rest)) if what == "trace" => trace::run(&rest[0], &rest[1]).await?,
         Some((handler, rest)) => {
             let _telemetry = eventkit::telemetry::init("worker")?;
-            service(handler, rest).await.run().await
+            service(handler, rest).await.run().await?;
         }
         None => panic!("worker <handler> --group … --topic … --results …"),
     }
+    Ok(())
 }
 
 async fn service(handler: &str, arguments: &[String]) -> App {
