@@ -25,6 +25,8 @@ pub(crate) const fn known(name: &'static str, example: &'static str) -> Known {
 pub(crate) struct Options {
     known: &'static [Known],
     given: Vec<Given>,
+    /// Something was given that is none of them, perhaps one misspelt.
+    misspelt: bool,
 }
 
 struct Given {
@@ -47,12 +49,15 @@ impl Options {
         errors: &mut Errors,
     ) -> Self {
         let mut given: Vec<Given> = Vec::new();
+        let mut misspelt = false;
         for part in split(tokens, errors) {
             let Some(option) = Given::parse(of, part, known, errors) else {
+                misspelt = true;
                 continue;
             };
             let name = option.name();
             if !known.iter().any(|known| known.name == name) {
+                misspelt = true;
                 let names = || known.iter().map(|known| known.name);
                 let nearest = did_you_mean(&name, names());
                 errors.at(
@@ -71,12 +76,21 @@ impl Options {
                 given.push(option);
             }
         }
-        Self { known, given }
+        Self {
+            known,
+            given,
+            misspelt,
+        }
     }
 
     /// The option's name as it was written, where it was given.
     pub(crate) fn name(&self, name: &str) -> Option<&Ident> {
         self.find(name).map(|given| &given.name)
+    }
+
+    /// Whether the option was forgotten, rather than misspelt.
+    pub(crate) fn lacks(&self, name: &str) -> bool {
+        self.find(name).is_none() && !self.misspelt
     }
 
     /// `name = "text"`

@@ -65,7 +65,7 @@ mod publisher;
 pub mod telemetry;
 
 pub use app::{App, HandlerStats, Running, Settings, StartFrom};
-pub use error::{EncodeError, Error, Problems, PublishError, Result};
+pub use error::{BoxError, EncodeError, Error, Problems, PublishError, Result};
 pub use event::{
     Command, CrossesServices, Domain, Envelope, Event, EventKey, EventKind, Headers, Integration,
     IntoEvents, Kind, Metadata, Outgoing,

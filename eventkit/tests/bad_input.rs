@@ -1,6 +1,8 @@
 //! Whatever a producer sends ends in a handled event, a skip or a dead letter
 //! with its bytes intact; nothing is lost, and what follows is handled.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::{Log, Raw, app, broker, consume, produce, started, stats, until};
@@ -16,7 +18,11 @@ struct Note {
 struct Notes(Log<Metadata>);
 
 #[handler(event = "Note.v1", retry(attempts = 1))]
-async fn note(note: Envelope<Note>, headers: Headers, State(notes): State<Notes>) -> anyhow::Result<()> {
+async fn note(
+    note: Envelope<Note>,
+    headers: Headers,
+    State(notes): State<Notes>,
+) -> anyhow::Result<()> {
     anyhow::ensure!(note.event.text != "fail", "asked to fail");
     assert!(headers.iter().count() == headers.len());
     notes.0.push(note.metadata);
@@ -30,10 +36,18 @@ const GOOD: &str = r#"{"text":"good"}"#;
 async fn send(records: Vec<Raw>, letters: usize) -> (Vec<Metadata>, Vec<Raw>) {
     let broker = broker(&["notes"]);
     let notes = Notes::default();
-    let running = started(app("bad", &broker).handlers(handlers![note]).state(notes.clone())).await;
+    let running = started(
+        app("bad", &broker)
+            .handlers(handlers![note])
+            .state(notes.clone()),
+    )
+    .await;
     let good = Raw::of_type("Note.v1", GOOD).header("ce_id", "the last");
     produce(&broker, "notes", records.into_iter().chain([good])).await;
-    until("the good one behind", || notes.0.all().iter().any(|seen| seen.id == "the last")).await;
+    until("the good one behind", || {
+        notes.0.all().iter().any(|seen| seen.id == "the last")
+    })
+    .await;
     let letters = consume(&broker, "notes.bad.dlq", letters).await;
     running.shutdown().await.unwrap();
     let mut handled = notes.0.all();
@@ -44,7 +58,11 @@ async fn send(records: Vec<Raw>, letters: usize) -> (Vec<Metadata>, Vec<Raw>) {
 async fn becomes_a_dead_letter(raw: Raw, kind: &str) -> Raw {
     let (handled, letters) = send(vec![raw.clone()], 1).await;
     assert!(handled.is_empty(), "handled: {handled:?}");
-    assert_eq!(letters[0].clone().original(), raw, "its bytes are those that came");
+    assert_eq!(
+        letters[0].clone().original(),
+        raw,
+        "its bytes are those that came"
+    );
     assert_eq!(letters[0].get("eventkit-error-kind").as_deref(), Some(kind));
     letters[0].clone()
 }
@@ -79,12 +97,20 @@ dead_letters! {
 #[tokio::test(flavor = "multi_thread")]
 async fn nesting_in_a_field_that_nobody_asked_for_is_passed_over() {
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
-    is_handled(Raw::of_type("Note.v1", format!(r#"{{"text":"x","more":{open}1{close}}}"#))).await;
+    is_handled(Raw::of_type(
+        "Note.v1",
+        format!(r#"{{"text":"x","more":{open}1{close}}}"#),
+    ))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tombstone() {
-    let raw = Raw { payload: None, ..Raw::of_type("Note.v1", "") }.key("k");
+    let raw = Raw {
+        payload: None,
+        ..Raw::of_type("Note.v1", "")
+    }
+    .key("k");
     becomes_a_dead_letter(raw, "undecodable").await;
 }
 
@@ -113,7 +139,8 @@ async fn headers_and_keys_survive_the_dead_letter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_headers() {
     let mut raw = Raw::of_type("Note.v1", r#"{"text":"fail"}"#);
-    raw.headers.extend((0..10_000).map(|n| (format!("h{n}"), Some(vec![b'x'; n % 20]))));
+    raw.headers
+        .extend((0..10_000).map(|n| (format!("h{n}"), Some(vec![b'x'; n % 20]))));
     becomes_a_dead_letter(raw.clone(), "exhausted").await;
     raw.payload = Some(GOOD.into());
     is_handled(raw).await;
@@ -121,13 +148,17 @@ async fn ten_thousand_headers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_payload_whose_handler_fails() {
-    let raw = Raw::of_type("Note.v1", format!(r#"{{"text":"fail","pad":"{}"}}"#, "x".repeat(999_000)));
+    let raw = Raw::of_type(
+        "Note.v1",
+        format!(r#"{{"text":"fail","pad":"{}"}}"#, "x".repeat(999_000)),
+    );
     becomes_a_dead_letter(raw, "exhausted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_types_and_versions_are_skipped() {
-    let records = ["Note.v2", "Other.v1", "", "note.v1"].map(|named| Raw::of_type(named, "anything"));
+    let records =
+        ["Note.v2", "Other.v1", "", "note.v1"].map(|named| Raw::of_type(named, "anything"));
     let (handled, _) = send(records.to_vec(), 0).await;
     assert!(handled.is_empty());
 }
@@ -153,9 +184,15 @@ async fn malformed_attributes_count_as_absent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn structured_mode_is_read() {
     let document = r#"{"specversion":"1.0","id":"7","source":"shop","type":"Note.v1","correlationid":"flow","data":{"text":"structured"}}"#;
-    let raw = Raw::new(document).header("content-type", "application/cloudevents+json; charset=utf-8");
+    let raw = Raw::new(document).header(
+        "content-type",
+        "application/cloudevents+json; charset=utf-8",
+    );
     let metadata = is_handled(raw).await;
-    assert_eq!((metadata.id.as_str(), metadata.source.as_str()), ("7", "shop"));
+    assert_eq!(
+        (metadata.id.as_str(), metadata.source.as_str()),
+        ("7", "shop")
+    );
     assert_eq!(metadata.correlation_id, "flow");
 }
 
@@ -187,7 +224,12 @@ async fn a_default_type_reads_producers_that_send_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_dead_letter_is_not_replayed() {
     let broker = broker(&["notes"]);
-    let running = started(app("bad", &broker).handlers(handlers![note]).state(Notes::default())).await;
+    let running = started(
+        app("bad", &broker)
+            .handlers(handlers![note])
+            .state(Notes::default()),
+    )
+    .await;
     let forged = |topic: &str, group: &str, handler: &str| {
         Raw::new(GOOD)
             .header("eventkit-original-topic", topic)

@@ -1,5 +1,7 @@
 //! The engine's promises, kept on the embedded broker.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -37,7 +39,11 @@ mod order {
     use super::*;
 
     #[handler(event = "Step.v1", retry(attempts = 10, backoff = "5ms..20ms"))]
-    pub async fn flaky(step: Step, State(log): State<Steps>, Attempt(attempt): Attempt) -> anyhow::Result<()> {
+    pub async fn flaky(
+        step: Step,
+        State(log): State<Steps>,
+        Attempt(attempt): Attempt,
+    ) -> anyhow::Result<()> {
         anyhow::ensure!(step.number % 7 != 3 || attempt > 2, "not yet");
         tokio::time::sleep(Duration::from_micros(step.number % 5 * 100)).await;
         log.push((step.key, step.number));
@@ -48,9 +54,21 @@ mod order {
     async fn is_kept_per_key_through_retries() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let running = started(app("order", &broker).handlers(handlers![flaky]).state(log.clone())).await;
+        let running = started(
+            app("order", &broker)
+                .handlers(handlers![flaky])
+                .state(log.clone()),
+        )
+        .await;
         for number in 0..300 {
-            running.publisher().publish(&Step { key: number % 11, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step {
+                    key: number % 11,
+                    number,
+                })
+                .await
+                .unwrap();
         }
         until("all steps", || log.len() == 300).await;
         for (key, numbers) in by_key(log.all()) {
@@ -71,10 +89,21 @@ mod order {
     async fn a_failing_key_holds_up_only_itself() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let running =
-            started(app("stuck", &broker).handlers(handlers![stuck_on_zero]).state(log.clone())).await;
+        let running = started(
+            app("stuck", &broker)
+                .handlers(handlers![stuck_on_zero])
+                .state(log.clone()),
+        )
+        .await;
         for number in 0..50 {
-            running.publisher().publish(&Step { key: number % 5, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step {
+                    key: number % 5,
+                    number,
+                })
+                .await
+                .unwrap();
         }
         until("the other keys", || log.len() == 40).await;
         // Shutdown does not wait for the hour to pass.
@@ -82,7 +111,11 @@ mod order {
     }
 
     #[handler(event = "Step.v1", retry(attempts = 5, backoff = "20ms..20ms", jitter = none))]
-    async fn step(step: Step, State(log): State<Steps>, Attempt(attempt): Attempt) -> anyhow::Result<()> {
+    async fn step(
+        step: Step,
+        State(log): State<Steps>,
+        Attempt(attempt): Attempt,
+    ) -> anyhow::Result<()> {
         anyhow::ensure!(attempt > 1, "first try fails");
         log.push((step.key, step.number));
         Ok(())
@@ -97,12 +130,28 @@ mod order {
     async fn holds_between_event_types_of_one_key() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let running =
-            started(app("types", &broker).handlers(handlers![step, undo]).state(log.clone())).await;
+        let running = started(
+            app("types", &broker)
+                .handlers(handlers![step, undo])
+                .state(log.clone()),
+        )
+        .await;
         for number in 0..20 {
             let publisher = running.publisher();
-            publisher.publish(&Step { key: 1, number: 2 * number }).await.unwrap();
-            publisher.publish(&Undo { key: 1, number: 2 * number + 1 }).await.unwrap();
+            publisher
+                .publish(&Step {
+                    key: 1,
+                    number: 2 * number,
+                })
+                .await
+                .unwrap();
+            publisher
+                .publish(&Undo {
+                    key: 1,
+                    number: 2 * number + 1,
+                })
+                .await
+                .unwrap();
         }
         until("all", || log.len() == 40).await;
         assert!(by_key(log.all())[&1].is_sorted(), "{:?}", log.all());
@@ -119,9 +168,21 @@ mod order {
     async fn of_a_whole_partition_can_be_asked_for() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let running = started(app("line", &broker).handlers(handlers![in_line]).state(log.clone())).await;
+        let running = started(
+            app("line", &broker)
+                .handlers(handlers![in_line])
+                .state(log.clone()),
+        )
+        .await;
         for number in 0..100 {
-            running.publisher().publish(&Step { key: number, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step {
+                    key: number,
+                    number,
+                })
+                .await
+                .unwrap();
         }
         until("all", || log.len() == 100).await;
         assert!(by_key(log.all())[&0].is_sorted());
@@ -147,19 +208,35 @@ mod failure {
         let broker = broker(&["steps"]);
         let log = Steps::default();
         let running = started(
-            app("two", &broker).handlers(handlers![always_fails, succeeds]).state(log.clone()),
+            app("two", &broker)
+                .handlers(handlers![always_fails, succeeds])
+                .state(log.clone()),
         )
         .await;
         for number in 0..10 {
-            running.publisher().publish(&Step { key: 1, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step { key: 1, number })
+                .await
+                .unwrap();
         }
-        until("dead letters", || stats(&running, "always_fails").dead_letters == 10).await;
+        until("dead letters", || {
+            stats(&running, "always_fails").dead_letters == 10
+        })
+        .await;
         assert_eq!(by_key(log.all())[&1], (0..10).collect::<Vec<_>>());
         running.shutdown().await.unwrap();
     }
 
-    #[handler(event = "Step.v1", retry(attempts = 3, backoff = "1ms..1ms"), timeout = "20ms")]
-    async fn fails_in_its_way(step: Step, State(runs): State<std::sync::Arc<AtomicU32>>) -> Result<(), HandlerError> {
+    #[handler(
+        event = "Step.v1",
+        retry(attempts = 3, backoff = "1ms..1ms"),
+        timeout = "20ms"
+    )]
+    async fn fails_in_its_way(
+        step: Step,
+        State(runs): State<std::sync::Arc<AtomicU32>>,
+    ) -> Result<(), HandlerError> {
         runs.fetch_add(1, SeqCst);
         match step.number {
             0 => Err("just an error".into()),
@@ -183,17 +260,32 @@ mod failure {
             let broker = broker(&["steps"]);
             let runs = std::sync::Arc::new(AtomicU32::new(0));
             let running = started(
-                app("ways", &broker).handlers(handlers![fails_in_its_way]).state(runs.clone()),
+                app("ways", &broker)
+                    .handlers(handlers![fails_in_its_way])
+                    .state(runs.clone()),
             )
             .await;
-            running.publisher().publish(&Step { key: 9, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step { key: 9, number })
+                .await
+                .unwrap();
             let letter = consume(&broker, "steps.ways.dlq", 1).await.remove(0);
             assert_eq!(letter.get("eventkit-error-kind").as_deref(), Some(kind));
-            assert_eq!(letter.get("eventkit-error-message").as_deref(), Some(message));
+            assert_eq!(
+                letter.get("eventkit-error-message").as_deref(),
+                Some(message)
+            );
             assert_eq!(letter.get("eventkit-attempts"), Some(attempts.to_string()));
-            assert_eq!(letter.get("eventkit-handler").as_deref(), Some("fails_in_its_way"));
+            assert_eq!(
+                letter.get("eventkit-handler").as_deref(),
+                Some("fails_in_its_way")
+            );
             assert_eq!(letter.get("eventkit-group").as_deref(), Some("ways"));
-            assert_eq!(letter.get("eventkit-original-topic").as_deref(), Some("steps"));
+            assert_eq!(
+                letter.get("eventkit-original-topic").as_deref(),
+                Some("steps")
+            );
             assert_eq!(letter.get("eventkit-original-offset").as_deref(), Some("0"));
             assert_eq!(letter.get("eventkit-replay-count").as_deref(), Some("0"));
             assert_eq!(letter.key.as_deref(), Some(&b"9"[..]));
@@ -222,10 +314,17 @@ mod failure {
         let broker = broker(&["steps"]);
         let (runs, log) = (std::sync::Arc::new(AtomicU32::new(0)), Steps::default());
         let running = started(
-            app("defer", &broker).handlers(handlers![defers_twice]).state(runs.clone()).state(log.clone()),
+            app("defer", &broker)
+                .handlers(handlers![defers_twice])
+                .state(runs.clone())
+                .state(log.clone()),
         )
         .await;
-        running.publisher().publish(&Step { key: 1, number: 1 }).await.unwrap();
+        running
+            .publisher()
+            .publish(&Step { key: 1, number: 1 })
+            .await
+            .unwrap();
         until("the third run", || log.len() == 1).await;
         assert_eq!(stats(&running, "defers_twice").failures, 0);
         running.shutdown().await.unwrap();
@@ -237,8 +336,22 @@ mod publishing {
 
     #[handler(event = "Step.v1")]
     async fn answers(step: Step, publisher: Publisher) -> anyhow::Result<Vec<Done>> {
-        publisher.publish(&Done { key: step.key, number: 100 }).await?;
-        Ok(vec![Done { key: step.key, number: 1 }, Done { key: step.key, number: 2 }])
+        publisher
+            .publish(&Done {
+                key: step.key,
+                number: 100,
+            })
+            .await?;
+        Ok(vec![
+            Done {
+                key: step.key,
+                number: 1,
+            },
+            Done {
+                key: step.key,
+                number: 2,
+            },
+        ])
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +361,10 @@ mod publishing {
         let id = uuid::Uuid::now_v7();
         let step = Step { key: 1, number: 1 };
         for _ in 0..2 {
-            let message = Message::new(&step).id(id).correlation_id("flow-1").header("tenant", "acme");
+            let message = Message::new(&step)
+                .id(id)
+                .correlation_id("flow-1")
+                .header("tenant", "acme");
             running.publisher().send(message).await.unwrap();
         }
         let done = consume(&broker, "done", 6).await;
@@ -258,10 +374,20 @@ mod publishing {
             assert_eq!(event.get("ce_source").as_deref(), Some("answer"));
             assert_eq!(event.get("ce_correlationid").as_deref(), Some("flow-1"));
             assert_eq!(event.get("ce_causationid"), Some(id.to_string()));
-            assert_eq!(event.get("content-type").as_deref(), Some("application/json"));
+            assert_eq!(
+                event.get("content-type").as_deref(),
+                Some("application/json")
+            );
         }
-        let ids: Vec<_> = done.iter().map(|event| event.get("ce_id").unwrap()).collect();
-        assert_eq!(ids[..3], ids[3..], "a repeated delivery publishes the same ids");
+        let ids: Vec<_> = done
+            .iter()
+            .map(|event| event.get("ce_id").unwrap())
+            .collect();
+        assert_eq!(
+            ids[..3],
+            ids[3..],
+            "a repeated delivery publishes the same ids"
+        );
         assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
         running.shutdown().await.unwrap();
     }
@@ -279,7 +405,10 @@ mod publishing {
         assert_eq!(done[2].get("traceparent").as_deref(), Some(traceparent));
         assert_eq!(done[2].get("baggage").as_deref(), Some("tenant=acme"));
         let publisher = Publisher::builder("shop").broker(&broker).build().unwrap();
-        let published = publisher.publish(&Done { key: 5, number: 5 }).await.unwrap();
+        let published = publisher
+            .publish(&Done { key: 5, number: 5 })
+            .await
+            .unwrap();
         assert_eq!((published.topic, published.offset), ("done", 3));
         running.shutdown().await.unwrap();
     }
@@ -293,21 +422,37 @@ mod ways_to_run {
     impl FromDelivery for Tenant {
         async fn from_delivery(delivery: &Delivery) -> Result<Self, HandlerError> {
             let headers = delivery.headers();
-            let tenant = headers.get_str("tenant").ok_or_else(|| HandlerError::reject("no tenant"))?;
+            let tenant = headers
+                .get_str("tenant")
+                .ok_or_else(|| HandlerError::reject("no tenant"))?;
             Ok(Tenant(tenant.to_owned()))
         }
     }
 
     #[handler(event = "Step.v1", name = "on_the_pool")]
-    fn blocks(step: Envelope<Step>, tenant: Tenant, State(log): State<Log<String>>) -> Option<Done> {
+    fn blocks(
+        step: Envelope<Step>,
+        tenant: Tenant,
+        State(log): State<Log<String>>,
+    ) -> Option<Done> {
         log.push(format!("pool {} {}", tenant.0, step.metadata.offset));
-        Some(Done { key: step.event.key, number: 7 })
+        Some(Done {
+            key: step.event.key,
+            number: 7,
+        })
     }
 
     #[handler(event = "Step.v1", parallel, order = none)]
-    async fn on_its_own_task(step: Step, metadata: Metadata, State(log): State<Log<String>>) -> Done {
+    async fn on_its_own_task(
+        step: Step,
+        metadata: Metadata,
+        State(log): State<Log<String>>,
+    ) -> Done {
         log.push(format!("task {} {}", step.number, metadata.correlation_id));
-        Done { key: step.key, number: 8 }
+        Done {
+            key: step.key,
+            number: 8,
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -315,14 +460,21 @@ mod ways_to_run {
         let broker = broker(&["steps", "done"]);
         let log = Log::<String>::default();
         let running = started(
-            app("ways", &broker).handlers(handlers![blocks, on_its_own_task]).state(log.clone()),
+            app("ways", &broker)
+                .handlers(handlers![blocks, on_its_own_task])
+                .state(log.clone()),
         )
         .await;
         let step = Step { key: 1, number: 1 };
-        let message = Message::new(&step).correlation_id("c").header("tenant", "acme");
+        let message = Message::new(&step)
+            .correlation_id("c")
+            .header("tenant", "acme");
         running.publisher().send(message).await.unwrap();
         let done = consume(&broker, "done", 2).await;
-        assert!(done.iter().all(|event| event.get("ce_correlationid").as_deref() == Some("c")));
+        assert!(
+            done.iter()
+                .all(|event| event.get("ce_correlationid").as_deref() == Some("c"))
+        );
         let mut lines = log.all();
         lines.sort();
         assert_eq!(lines, ["pool acme 0", "task 1 c"]);
@@ -346,11 +498,21 @@ mod ways_to_run {
         let broker = broker(&["steps"]);
         let (gauge, log) = (Gauge::default(), Steps::default());
         let running = started(
-            app("bound", &broker).handlers(handlers![bounded]).state(gauge.clone()).state(log.clone()),
+            app("bound", &broker)
+                .handlers(handlers![bounded])
+                .state(gauge.clone())
+                .state(log.clone()),
         )
         .await;
         for number in 0..40 {
-            running.publisher().publish(&Step { key: number, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step {
+                    key: number,
+                    number,
+                })
+                .await
+                .unwrap();
         }
         until("all", || log.len() == 40).await;
         assert_eq!(gauge.0.1.load(SeqCst), 3);
@@ -371,10 +533,24 @@ mod ways_to_run {
     async fn every_group_and_every_app_gets_every_event() {
         let broker = broker(&["steps"]);
         let (log, other) = (Steps::default(), Steps::default());
-        let first = started(app("one", &broker).handlers(handlers![audit, work]).state(log.clone())).await;
-        let second = started(app("two", &broker).handlers(handlers![work]).state(other.clone())).await;
+        let first = started(
+            app("one", &broker)
+                .handlers(handlers![audit, work])
+                .state(log.clone()),
+        )
+        .await;
+        let second = started(
+            app("two", &broker)
+                .handlers(handlers![work])
+                .state(other.clone()),
+        )
+        .await;
         for number in 0..10 {
-            first.publisher().publish(&Step { key: 1, number }).await.unwrap();
+            first
+                .publisher()
+                .publish(&Step { key: 1, number })
+                .await
+                .unwrap();
         }
         until("both groups", || log.len() == 20).await;
         until("the other app", || other.len() == 10).await;
@@ -401,17 +577,26 @@ mod dedup {
     async fn a_repeated_event_has_one_effect_per_handler() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let running =
-            started(app("once", &broker).handlers(handlers![once, once_per_number]).state(log.clone())).await;
+        let running = started(
+            app("once", &broker)
+                .handlers(handlers![once, once_per_number])
+                .state(log.clone()),
+        )
+        .await;
         let step = Step { key: 1, number: 1 };
         let id = uuid::Uuid::now_v7();
         for _ in 0..3 {
-            running.publisher().send(Message::new(&step).id(id)).await.unwrap();
+            running
+                .publisher()
+                .send(Message::new(&step).id(id))
+                .await
+                .unwrap();
         }
         // Another event with the same number: another one to `once` alone.
         running.publisher().publish(&step).await.unwrap();
         until("the duplicates", || {
-            stats(&running, "once").duplicates == 2 && stats(&running, "once_per_number").duplicates == 3
+            stats(&running, "once").duplicates == 2
+                && stats(&running, "once_per_number").duplicates == 3
         })
         .await;
         let mut effects = log.all();
@@ -431,9 +616,17 @@ mod dedup {
     #[derive(Clone, Default)]
     struct Mended(std::sync::Arc<AtomicBool>);
 
-    #[handler(event = "Step.v1", retry(attempts = 2, backoff = "1ms..1ms"), dedup(ttl = "1h"))]
-    async fn breaks_on_odd(step: Step, State(mended): State<Mended>, State(log): State<Steps>) -> anyhow::Result<()> {
-        anyhow::ensure!(step.number % 2 == 0 || mended.0.load(SeqCst), "odd");
+    #[handler(
+        event = "Step.v1",
+        retry(attempts = 2, backoff = "1ms..1ms"),
+        dedup(ttl = "1h")
+    )]
+    async fn breaks_on_odd(
+        step: Step,
+        State(mended): State<Mended>,
+        State(log): State<Steps>,
+    ) -> anyhow::Result<()> {
+        anyhow::ensure!(step.number.is_multiple_of(2) || mended.0.load(SeqCst), "odd");
         log.push((step.key, step.number));
         Ok(())
     }
@@ -452,22 +645,46 @@ mod dedup {
         .await;
         let id = uuid::Uuid::now_v7();
         let odd = Step { key: 1, number: 1 };
-        running.publisher().send(Message::new(&odd).id(id)).await.unwrap();
-        running.publisher().publish(&Step { key: 1, number: 2 }).await.unwrap();
-        until("the dead letter", || stats(&running, "breaks_on_odd").dead_letters == 1).await;
+        running
+            .publisher()
+            .send(Message::new(&odd).id(id))
+            .await
+            .unwrap();
+        running
+            .publisher()
+            .publish(&Step { key: 1, number: 2 })
+            .await
+            .unwrap();
+        until("the dead letter", || {
+            stats(&running, "breaks_on_odd").dead_letters == 1
+        })
+        .await;
 
         // A first replay fails again, and that is a new letter of the next round.
         let report = eventkit::dlq::replay(&running).await.unwrap();
         assert_eq!((report.replayed, report.refused), (1, 0));
-        until("the second letter", || stats(&running, "breaks_on_odd").dead_letters == 2).await;
+        until("the second letter", || {
+            stats(&running, "breaks_on_odd").dead_letters == 2
+        })
+        .await;
         let letters = consume(&broker, "steps.replay.dlq", 2).await;
-        assert_eq!(letters[1].get("eventkit-replay-count").as_deref(), Some("1"));
+        assert_eq!(
+            letters[1].get("eventkit-replay-count").as_deref(),
+            Some("1")
+        );
         assert_eq!(letters[0].clone().original(), letters[1].clone().original());
 
         mended.0.store(true, SeqCst);
         // A stray copy of the original stays a duplicate of the dead letter.
-        running.publisher().send(Message::new(&odd).id(id)).await.unwrap();
-        until("the stray copy", || stats(&running, "breaks_on_odd").duplicates == 1).await;
+        running
+            .publisher()
+            .send(Message::new(&odd).id(id))
+            .await
+            .unwrap();
+        until("the stray copy", || {
+            stats(&running, "breaks_on_odd").duplicates == 1
+        })
+        .await;
 
         assert_eq!(eventkit::dlq::replay(&running).await.unwrap().replayed, 1);
         until("the effect", || log.len() == 2).await;
@@ -503,10 +720,18 @@ mod dedup {
         let id = uuid::Uuid::now_v7();
         let step = Step { key: 1, number: 1 };
         for _ in 0..2 {
-            running.publisher().send(Message::new(&step).id(id)).await.unwrap();
+            running
+                .publisher()
+                .send(Message::new(&step).id(id))
+                .await
+                .unwrap();
         }
         until("the first", || log.len() == 1).await;
-        assert_eq!(stats(&running, "slow").duplicates, 0, "the outcome is not known yet");
+        assert_eq!(
+            stats(&running, "slow").duplicates,
+            0,
+            "the outcome is not known yet"
+        );
         gate.0.notify_one();
         until("the second", || stats(&running, "slow").duplicates == 1).await;
         assert_eq!(log.len(), 1);
@@ -548,7 +773,9 @@ mod life {
             .check()
             .await
             .unwrap_err();
-        let Error::Startup(problems) = error else { panic!("{error}") };
+        let Error::Startup(problems) = error else {
+            panic!("{error}")
+        };
         let problems: Vec<&str> = problems.iter().collect();
         for part in [
             "needs a state `engine::life::Missing`",
@@ -557,7 +784,10 @@ mod life {
             "asks for dedup, and there is no store",
             "Kafka at 127.0.0.1:1 does not answer",
         ] {
-            assert!(problems.iter().any(|problem| problem.contains(part)), "{part}: {problems:#?}");
+            assert!(
+                problems.iter().any(|problem| problem.contains(part)),
+                "{part}: {problems:#?}"
+            );
         }
         assert_eq!(problems.len(), 5, "{problems:#?}");
     }
@@ -565,7 +795,11 @@ mod life {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_property_that_would_break_a_guarantee_is_refused() {
         let broker = broker(&["steps"]);
-        let error = app("bad", &broker).kafka("enable.auto.commit", "false").check().await.unwrap_err();
+        let error = app("bad", &broker)
+            .kafka("enable.auto.commit", "false")
+            .check()
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("enable.auto.commit"), "{error}");
     }
 
@@ -581,17 +815,32 @@ mod life {
     async fn shutdown_lets_running_handlers_finish_and_they_do_not_run_again() {
         let broker = broker(&["steps"]);
         let log = Steps::default();
-        let service = || app("end", &broker).handlers(handlers![takes_a_while]).state(log.clone());
+        let service = || {
+            app("end", &broker)
+                .handlers(handlers![takes_a_while])
+                .state(log.clone())
+        };
         let running = started(service()).await;
         for number in 0..3 {
-            running.publisher().publish(&Step { key: number, number }).await.unwrap();
+            running
+                .publisher()
+                .publish(&Step {
+                    key: number,
+                    number,
+                })
+                .await
+                .unwrap();
         }
         until("all begun", || log.len() == 3).await;
         running.shutdown().await.unwrap();
         assert_eq!(log.len(), 6);
 
         let running = started(service()).await;
-        running.publisher().publish(&Step { key: 7, number: 7 }).await.unwrap();
+        running
+            .publisher()
+            .publish(&Step { key: 7, number: 7 })
+            .await
+            .unwrap();
         until("the next", || log.len() == 7).await;
         assert_eq!(log.all()[6], (7, 0), "only what came after the shutdown");
         running.shutdown().await.unwrap();
@@ -614,10 +863,17 @@ mod life {
                 .shutdown_timeout(Duration::from_millis(100)),
         )
         .await;
-        running.publisher().publish(&Step { key: 1, number: 1 }).await.unwrap();
+        running
+            .publisher()
+            .publish(&Step { key: 1, number: 1 })
+            .await
+            .unwrap();
         until("it runs", || log.len() == 1).await;
         let error = running.shutdown().await.unwrap_err();
-        assert!(error.to_string().contains("1 events were not finished"), "{error}");
+        assert!(
+            error.to_string().contains("1 events were not finished"),
+            "{error}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -636,11 +892,18 @@ mod life {
     async fn what_the_embedded_broker_forgot_is_not_passed_over_in_silence() {
         let broker = broker(&["steps"]);
         let log = Log::<i64>::default();
-        let noise: String = (0..100_000u32).map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        let noise: String = (0..100_000u32)
+            .map(|n| char::from(b'a' + (n.wrapping_mul(2_654_435_761) >> 27) as u8 % 26))
+            .collect();
         let payload = format!("{{\"key\":1,\"number\":1,\"noise\":\"{noise}\"}}");
         let records = (0..100).map(|_| Raw::of_type("Step.v1", payload.clone()));
         produce(&broker, "steps", records).await;
-        let running = started(app("short", &broker).handlers(handlers![offsets]).state(log.clone())).await;
+        let running = started(
+            app("short", &broker)
+                .handlers(handlers![offsets])
+                .state(log.clone()),
+        )
+        .await;
         until("the last record", || log.all().last() == Some(&99)).await;
         assert!(log.all()[0] > 0, "the broker forgot the first ones");
         running.shutdown().await.unwrap();

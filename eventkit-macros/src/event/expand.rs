@@ -77,19 +77,16 @@ pub(super) fn conversions(input: &DeriveInput, members: &[MemberOfSet<'_>]) -> T
 }
 
 /// Stands in where the declaration is wrong, so that no other use of the type
-/// raises a second error. A type without a name is one that failed.
-pub(super) fn fallback(input: &DeriveInput) -> TokenStream {
+/// raises a second error. An event with an empty name is one that failed. An
+/// enum is taken for one event only where it was named as one.
+pub(super) fn fallback(input: &DeriveInput, is_named: bool) -> TokenStream {
     if matches!(input.data, Data::Union(_)) {
         return TokenStream::new();
     }
     let name = &input.ident;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let is_set = matches!(input.data, Data::Enum(_))
-        && !input
-            .attrs
-            .iter()
-            .any(|attribute| attribute.path().is_ident("event"));
-    let event = (!is_set && input.generics.params.is_empty()).then(|| {
+    let is_event = is_named || matches!(input.data, Data::Struct(_));
+    let event = (is_event && input.generics.params.is_empty()).then(|| {
         quote! {
             #[automatically_derived]
             impl ::eventkit::Event for #name {

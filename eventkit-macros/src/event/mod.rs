@@ -23,7 +23,7 @@ fn declaration(input: &DeriveInput) -> TokenStream {
         Some(Declaration::Single(written)) => {
             match validate::single(input, &written, &mut errors) {
                 Some(event) if errors.is_empty() => expand::single(input, &event),
-                _ => with_fallback(errors, expand::fallback(input)),
+                _ => with_fallback(errors, expand::fallback(input, written.is_named())),
             }
         }
         Some(Declaration::Set(data)) => {
@@ -31,11 +31,11 @@ fn declaration(input: &DeriveInput) -> TokenStream {
             if errors.is_empty() {
                 return expand::set(input, &members);
             }
-            let mut fallback = expand::fallback(input);
+            let mut fallback = expand::fallback(input, false);
             fallback.extend(expand::conversions(input, &members));
             with_fallback(errors, fallback)
         }
-        None => with_fallback(errors, expand::fallback(input)),
+        None => with_fallback(errors, expand::fallback(input, false)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was written: an event with its options, or a set.
 
 use proc_macro2::TokenStream;
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::{Attribute, Data, DataEnum, DeriveInput, Meta};
 
 use crate::errors::Errors;
@@ -55,42 +55,37 @@ pub(super) fn declaration<'a>(
             );
             None
         }
-        (_, Some(attribute)) => {
-            let tokens = attributes
-                .iter()
-                .map(|a| options_in(a, errors))
-                .collect::<Vec<_>>();
-            let mut joined = TokenStream::new();
-            for (i, tokens) in tokens.into_iter().enumerate() {
-                if i > 0 {
-                    joined.extend(quote::quote!(,));
-                }
-                joined.extend(tokens);
+        (_, Some(attribute)) => Some(Declaration::Single(Written {
+            attribute,
+            options: Options::parse("`#[event(…)]`", joined(&attributes, errors)?, KNOWN, errors),
+        })),
+    }
+}
+
+/// What stands in all the attributes together.
+fn joined(attributes: &[&Attribute], errors: &mut Errors) -> Option<TokenStream> {
+    let mut tokens = TokenStream::new();
+    for attribute in attributes {
+        match &attribute.meta {
+            Meta::List(list) => {
+                let options = &list.tokens;
+                tokens.extend(quote!(#options,));
             }
-            Some(Declaration::Single(Written {
-                attribute,
-                options: Options::parse("`#[event(…)]`", joined, KNOWN, errors),
-            }))
+            Meta::Path(_) => {}
+            Meta::NameValue(pair) => {
+                errors.at(
+                    pair,
+                    "the options stand in parentheses: `#[event(type = \"OrderPlaced.v1\", topic = \"orders\")]`",
+                );
+                return None;
+            }
         }
     }
+    Some(tokens)
 }
 
 fn is_event(attribute: &Attribute) -> bool {
     attribute.path().is_ident("event")
-}
-
-fn options_in(attribute: &Attribute, errors: &mut Errors) -> TokenStream {
-    match &attribute.meta {
-        Meta::List(list) => list.tokens.clone(),
-        Meta::Path(_) => TokenStream::new(),
-        Meta::NameValue(pair) => {
-            errors.at(
-                pair,
-                "the options stand in parentheses: `#[event(type = \"…\", topic = \"…\")]`",
-            );
-            TokenStream::new()
-        }
-    }
 }
 
 /// `#[event(…)]` on a field or a variant is a mistake, and would be ignored.
@@ -127,6 +122,11 @@ fn misplaced(data: &Data, errors: &mut Errors) {
 }
 
 impl Written<'_> {
+    /// Meant as one event, and not as a set.
+    pub(super) fn is_named(&self) -> bool {
+        self.options.name("type").is_some()
+    }
+
     pub(super) fn key(&self, errors: &mut Errors) -> Option<FieldPath> {
         self.options.path("key", errors)
     }

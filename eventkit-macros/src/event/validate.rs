@@ -1,6 +1,7 @@
 //! What must hold for an event or a set, one function per rule.
 
 use quote::ToTokens;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DataEnum, DeriveInput, Fields, LitStr, Member, Type};
 
@@ -133,7 +134,7 @@ fn event_type(
     kind: Option<Kind>,
     errors: &mut Errors,
 ) -> Option<LitStr> {
-    if written.options.name("type").is_none() {
+    if written.options.lacks("type") {
         let name = &input.ident;
         let version = if kind == Some(Kind::Domain) {
             ""
@@ -186,7 +187,7 @@ fn topic(written: &Written<'_>, kind: Option<Kind>, errors: &mut Errors) -> Opti
         }
         None => "an event",
     };
-    if written.options.name("topic").is_none() && kind.is_some() {
+    if written.options.lacks("topic") && kind.is_some() {
         errors.at(
             &written.attribute.meta,
             format!(
@@ -229,12 +230,12 @@ fn key_names_a_field(input: &DeriveInput, key: &FieldPath, errors: &mut Errors) 
         .iter()
         .enumerate()
         .map(|(i, field)| {
-            let name = field.ident.as_ref().map(ToString::to_string);
+            let name = field.ident.as_ref().map(|name| name.unraw().to_string());
             name.unwrap_or_else(|| i.to_string())
         })
         .collect();
     let named = match key.first() {
-        Member::Named(name) => name.to_string(),
+        Member::Named(name) => name.unraw().to_string(),
         Member::Unnamed(index) => index.index.to_string(),
     };
     if fields.contains(&named) {

@@ -5,7 +5,7 @@
 //! drops a diagnostic that repeats another, reports a wrong type once.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::Type;
 use syn::spanned::Spanned;
 
@@ -91,6 +91,16 @@ fn event_of(ty: &Type) -> TokenStream {
     quote_spanned!(ty.span()=> <#ty as ::eventkit::FromDelivery>::EVENT)
 }
 
+/// The call that makes a parameter, laid over the type from its first token to
+/// its last: there `event_of` asks for the same bound.
+fn make_parameter(ty: &Type, delivery: &Ident) -> TokenStream {
+    let spans = ty.to_token_stream().into_iter().map(|token| token.span());
+    let (first, last) = (ty.span(), spans.last().unwrap_or_else(|| ty.span()));
+    let mut call = quote_spanned!(first=> ::eventkit::__private::parameter::<#ty);
+    call.extend(quote_spanned!(last=> >(&#delivery).await?));
+    call
+}
+
 /// The closure that runs the handler: makes its parameters, calls it, encodes
 /// what it returns.
 fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
@@ -100,9 +110,10 @@ fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
     let parameters: Vec<Ident> = (0..handler.parameters.len())
         .map(|i| local(&format!("parameter{i}")))
         .collect();
-    let made = handler.parameters.iter().map(
-        |ty| quote_spanned!(ty.span()=> ::eventkit::__private::parameter::<#ty>(&#delivery).await?),
-    );
+    let made = handler
+        .parameters
+        .iter()
+        .map(|ty| make_parameter(ty, &delivery));
     let make = quote!(#(let #parameters = #made;)*);
     let outcome = |returned| match handler.returns {
         None => {

@@ -90,7 +90,7 @@ fn free_function(signature: &Signature, errors: &mut Errors) {
     if let Some(token) = &signature.unsafety {
         errors.at(
             token,
-            "a handler is called by eventkit, which vouches for nothing: remove `unsafe`",
+            "a handler is called by eventkit, which cannot keep what an `unsafe fn` demands: remove `unsafe`",
         );
     }
     if let Some(abi) = &signature.abi {
@@ -157,7 +157,7 @@ fn parameters<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a Type
 }
 
 fn event(options: &Options, errors: &mut Errors) -> Option<LitStr> {
-    if options.name("event").is_none() {
+    if options.lacks("event") {
         errors.at_span(
             proc_macro2::Span::call_site(),
             "`event` is missing: say which event it takes, `#[handler(event = \"OrderPlaced.v1\")]`",
@@ -267,13 +267,13 @@ where
         return None;
     }
     match number.base10_parse::<N>() {
-        Ok(zero) if zero == N::default() => {
-            errors.at(&number, format!("`{option}` is at least 1"));
+        Ok(number) if number != N::default() => Some(number),
+        Err(_) if number.base10_digits().bytes().all(|b| b.is_ascii_digit()) => {
+            errors.at(&number, format!("this is too large for `{option}`"));
             None
         }
-        Ok(number) => Some(number),
-        Err(_) => {
-            errors.at_span(number.span(), format!("this is too large for `{option}`"));
+        _ => {
+            errors.at(&number, format!("`{option}` is at least 1"));
             None
         }
     }

@@ -35,8 +35,11 @@ pub struct App {
     broker: Option<Broker>,
     default_types: BTreeMap<String, String>,
     settings: Option<Settings>,
-    overrides: Vec<Box<dyn FnOnce(&mut Settings) + Send>>,
+    overrides: Vec<Override>,
 }
+
+/// A call that stands over file and environment.
+type Override = Box<dyn FnOnce(&mut Settings) + Send>;
 
 enum Broker {
     /// Started with the App.

@@ -37,8 +37,6 @@ pub(crate) struct Ticket {
 pub(crate) struct Scheduler<T> {
     lanes: HashMap<LaneId, VecDeque<Entry<T>>>,
     ready: VecDeque<(Ticket, T)>,
-    /// How many jobs wait in lanes, not yet ready.
-    waiting: usize,
     next_number: u64,
 }
 
@@ -57,7 +55,7 @@ impl<T> Default for Scheduler<T> {
         Self {
             lanes: HashMap::new(),
             ready: VecDeque::new(),
-            waiting: 0,
+
             next_number: 0,
         }
     }
@@ -80,7 +78,6 @@ impl<T> Scheduler<T> {
             .iter()
             .any(|earlier| earlier.handler == job.handler || earlier.event != job.event);
         let work = if waits {
-            self.waiting += 1;
             Some(job.work)
         } else {
             self.ready.push_back((ticket, job.work));
@@ -116,22 +113,21 @@ impl<T> Scheduler<T> {
             self.lanes.remove(&lane);
             return;
         }
-        self.waiting -= release(lane, entries, &mut self.ready);
+        release(lane, entries, &mut self.ready);
     }
 
     /// Jobs that are not running: ready ones and waiting ones.
-    pub(crate) fn queued(&self) -> usize {
-        self.ready.len() + self.waiting
+    #[cfg(test)]
+    fn queued(&self) -> usize {
+        let waiting = |entries: &VecDeque<Entry<T>>| {
+            entries.iter().filter(|entry| entry.work.is_some()).count()
+        };
+        self.ready.len() + self.lanes.values().map(waiting).sum::<usize>()
     }
 }
 
-/// Moves to `ready` what nothing earlier holds up any more; says how many.
-fn release<T>(
-    lane: LaneId,
-    entries: &mut VecDeque<Entry<T>>,
-    ready: &mut VecDeque<(Ticket, T)>,
-) -> usize {
-    let mut released = 0;
+/// Moves to `ready` what nothing earlier holds up any more.
+fn release<T>(lane: LaneId, entries: &mut VecDeque<Entry<T>>, ready: &mut VecDeque<(Ticket, T)>) {
     let event = entries[0].event;
     let mut holding: Vec<u32> = Vec::new();
     for entry in entries.iter_mut() {
@@ -151,10 +147,8 @@ fn release<T>(
                 },
                 work,
             ));
-            released += 1;
         }
     }
-    released
 }
 
 #[cfg(test)]

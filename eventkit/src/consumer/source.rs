@@ -232,15 +232,18 @@ impl Source {
         let group = &*self.group.group;
         match error {
             KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => Err(
-                "another process has the same `group.instance.id`: give each process its own".into(),
+                "another process has the same `group.instance.id`: give each process its own"
+                    .into(),
             ),
             KafkaError::MessageConsumptionFatal(code) => Err(code.to_string()),
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)
                 if self.settings.start_from == StartFrom::Fail =>
             {
-                Err("its position is no longer in the topic, and `start_from` is `fail`: \
+                Err(
+                    "its position is no longer in the topic, and `start_from` is `fail`: \
                      set the group's offsets, or choose `earliest` or `latest`"
-                    .into())
+                        .into(),
+                )
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
                 self.assignment.recover_positions(&self.consumer);

@@ -10,7 +10,7 @@ use super::Context;
 use crate::consumer::DedupPlan;
 use crate::dedup::{Claim, DedupError, DedupKey, DedupStore, Token};
 use crate::event::wire::Attributes;
-use crate::handler::HandlerError;
+use crate::handler::{ContentKey, HandlerError};
 
 /// First wait for a store that does not answer; doubles up to [`STORE_WAIT_MAX`].
 const STORE_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -75,10 +75,7 @@ impl Context<'_> {
         }
     }
 
-    fn dedup_key(
-        &self,
-        by_content: Option<fn(&crate::Delivery) -> Result<Vec<u8>, HandlerError>>,
-    ) -> Result<DedupKey, HandlerError> {
+    fn dedup_key(&self, by_content: Option<ContentKey>) -> Result<DedupKey, HandlerError> {
         let (group, name) = (&*self.group.group, self.handler.definition.name);
         if let Some(content) = by_content {
             let content = content(&self.delivery(1, None))?;

@@ -33,7 +33,7 @@ impl Failure {
         let now = SystemTime::now();
         Self {
             kind: kind(error),
-            message: bounded(error.text()),
+            message: bounded(&error.text()),
             attempts,
             first: now,
             last: now,
@@ -68,7 +68,7 @@ fn kind(error: &HandlerError) -> &'static str {
 }
 
 /// At most [`MAX_MESSAGE`] bytes, cut between characters, on one line.
-fn bounded(text: String) -> String {
+fn bounded(text: &str) -> String {
     let mut text = text.replace(char::is_control, " ");
     if text.len() > MAX_MESSAGE {
         let end = (0..=MAX_MESSAGE - 3)
@@ -211,9 +211,9 @@ mod tests {
 
     #[test]
     fn a_message_is_bounded_and_on_one_line() {
-        let long = bounded("ä\n".repeat(2000));
+        let long = bounded(&"ä\n".repeat(2000));
         assert!(long.len() <= MAX_MESSAGE);
         assert!(!long.contains('\n'));
-        assert_eq!(bounded("short".into()), "short");
+        assert_eq!(bounded("short"), "short");
     }
 }

@@ -5,8 +5,11 @@ use super::{Event, EventKind, Kind};
 /// What an event's type declares, as a value.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
+    /// Its name on the wire.
     pub event_type: &'static str,
+    /// Its topic; empty for a domain event.
     pub topic: &'static str,
+    /// How far it travels.
     pub kind: Kind,
 }
 

@@ -155,7 +155,9 @@ impl Prepared {
     pub(super) fn error(&self, source: KafkaError) -> PublishError {
         let event_type = self.event.event_type.to_owned();
         let topic = self.event.topic.to_owned();
-        if is_refusal(&source) {
+        let refused = is_refusal(&source);
+        let source = source.into();
+        if refused {
             PublishError::Refused {
                 event_type,
                 topic,

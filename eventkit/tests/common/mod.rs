@@ -43,7 +43,11 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 pub fn stats(running: &Running, handler: &str) -> HandlerStats {
-    running.stats().into_iter().find(|stats| stats.handler == handler).unwrap()
+    running
+        .stats()
+        .into_iter()
+        .find(|stats| stats.handler == handler)
+        .unwrap()
 }
 
 /// A list that handlers write into.
@@ -80,7 +84,10 @@ pub struct Raw {
 
 impl Raw {
     pub fn new(payload: impl Into<Vec<u8>>) -> Self {
-        Self { payload: Some(payload.into()), ..Self::default() }
+        Self {
+            payload: Some(payload.into()),
+            ..Self::default()
+        }
     }
 
     pub fn of_type(event_type: &str, payload: impl Into<Vec<u8>>) -> Self {
@@ -104,7 +111,8 @@ impl Raw {
 
     /// Without what eventkit put behind the original headers.
     pub fn original(mut self) -> Self {
-        self.headers.retain(|(name, _)| !name.starts_with("eventkit-"));
+        self.headers
+            .retain(|(name, _)| !name.starts_with("eventkit-"));
         self
     }
 }
@@ -117,9 +125,15 @@ pub async fn produce(broker: &EmbeddedBroker, topic: &str, records: impl IntoIte
         .create()
         .unwrap();
     for raw in records {
-        let headers = raw.headers.iter().fold(OwnedHeaders::new(), |list, (key, value)| {
-            list.insert(Header { key, value: value.as_ref() })
-        });
+        let headers = raw
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |list, (key, value)| {
+                list.insert(Header {
+                    key,
+                    value: value.as_ref(),
+                })
+            });
         let record = FutureRecord::<[u8], [u8]> {
             topic,
             partition: None,
@@ -128,7 +142,10 @@ pub async fn produce(broker: &EmbeddedBroker, topic: &str, records: impl IntoIte
             timestamp: None,
             headers: Some(headers),
         };
-        producer.send(record, Duration::from_secs(10)).await.unwrap();
+        producer
+            .send(record, Duration::from_secs(10))
+            .await
+            .unwrap();
     }
 }
 
@@ -142,16 +159,23 @@ pub async fn consume(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<
         .unwrap();
     let topic = topic.to_owned();
     tokio::task::spawn_blocking(move || {
-        let metadata = consumer.fetch_metadata(Some(&topic), Duration::from_secs(5)).unwrap();
+        let metadata = consumer
+            .fetch_metadata(Some(&topic), Duration::from_secs(5))
+            .unwrap();
         let mut list = rdkafka::TopicPartitionList::new();
         for partition in metadata.topics()[0].partitions() {
-            list.add_partition_offset(&topic, partition.id(), rdkafka::Offset::Beginning).unwrap();
+            list.add_partition_offset(&topic, partition.id(), rdkafka::Offset::Beginning)
+                .unwrap();
         }
         consumer.assign(&list).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         let mut records = Vec::new();
         while records.len() < count {
-            assert!(Instant::now() < deadline, "only {} of {count} records in {topic}", records.len());
+            assert!(
+                Instant::now() < deadline,
+                "only {} of {count} records in {topic}",
+                records.len()
+            );
             if let Some(message) = consumer.poll(Duration::from_millis(50)) {
                 records.push(raw(&message.unwrap()));
             }
@@ -163,7 +187,10 @@ pub async fn consume(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<
 }
 
 fn raw(message: &BorrowedMessage<'_>) -> Raw {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = message
+        .headers()
+        .into_iter()
+        .flat_map(|headers| headers.iter());
     Raw {
         key: message.key().map(<[u8]>::to_vec),
         payload: message.payload().map(<[u8]>::to_vec),

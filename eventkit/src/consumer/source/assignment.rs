@@ -222,7 +222,9 @@ impl Assignment {
         // all are assigned anew, each at the position that it has reached.
         let mut list = TopicPartitionList::new();
         for owned in &mut self.owned {
-            let at = owned.next.map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
+            let at = owned
+                .next
+                .map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
             let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
             owned.paused_at = None;
         }

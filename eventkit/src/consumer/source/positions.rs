@@ -61,7 +61,13 @@ pub(super) fn resolve(
                 // has lost records to the broker's limits, which is then reported.
                 StartFrom::Earliest if embedded => {
                     let (at, expected) = (Offset::Offset(0), Some(0));
-                    Ok(Start { topic, partition, at, expected, pin: false })
+                    Ok(Start {
+                        topic,
+                        partition,
+                        at,
+                        expected,
+                        pin: false,
+                    })
                 }
                 StartFrom::Earliest => {
                     let at = Offset::Beginning;

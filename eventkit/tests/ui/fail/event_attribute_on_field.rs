@@ -1,0 +1,10 @@
+use eventkit::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders")]
+pub struct OrderPlaced {
+    #[event(key)]
+    order_id: u64,
+}
+
+fn main() {}

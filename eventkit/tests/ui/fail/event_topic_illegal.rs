@@ -1,0 +1,9 @@
+use eventkit::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders/placed")]
+pub struct OrderPlaced {
+    order_id: u64,
+}
+
+fn main() {}

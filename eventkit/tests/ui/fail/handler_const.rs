@@ -1,0 +1,14 @@
+use eventkit::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders", key = order_id)]
+pub struct OrderPlaced {
+    pub order_id: u64,
+}
+
+#[handler(event = "OrderPlaced.v1")]
+const fn reserve_stock(order: OrderPlaced) {
+    std::mem::forget(order);
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use eventkit::prelude::*;
+
+#[derive(Event, Serialize, Deserialize)]
+#[event(type = "OrderPlaced.v1", topic = "orders", key = order_id)]
+pub struct OrderPlaced {
+    pub order_id: u64,
+}
+
+#[handler(event = "OrderPlaced.v1", parallel)]
+async fn reserve_stock(_order: OrderPlaced) {
+    let count = std::rc::Rc::new(1);
+    tokio::task::yield_now().await;
+    drop(count);
+}
+
+fn main() {}

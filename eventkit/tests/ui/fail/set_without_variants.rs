@@ -1,0 +1,6 @@
+use eventkit::prelude::*;
+
+#[derive(Event)]
+pub enum Reservation {}
+
+fn main() {}
