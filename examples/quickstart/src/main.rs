@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use eventkit::prelude::*;
-use eventkit::{HandlerStats, Message, Running};
+use eventkit::{Delivery, FromDelivery, HandlerStats, Message, Running};
+use uuid::Uuid;
 
 #[derive(Event, Serialize, Deserialize)]
 #[event(type = "OrderPlaced.v1", topic = "orders", key = order_id)]
@@ -26,7 +27,7 @@ async fn reserve_stock(
         "{}: order {}, attempt {}",
         about.correlation_id, order.order_id, attempt.0
     );
-    if attempt.0 <= order.failures {
+    if attempt <= order.failures {
         println!("{place}: the warehouse does not answer");
         return Err("the warehouse does not answer".into());
     }
@@ -52,28 +53,35 @@ async fn report_dead_order(dead: Envelope<DeadOrder>, headers: Headers) {
 async fn main() -> eventkit::Result<()> {
     let running = App::new("inventory").embedded().start().await?;
     running.ready().await?;
-    let same = uuid::Uuid::now_v7();
-    place(&running, 1, 0, same, |stats| stats.handled == 1).await?;
-    place(&running, 1, 0, same, |stats| stats.duplicates == 1).await?;
-    println!("flow-1: order 1 came again with the same id: a duplicate, skipped");
-    place(&running, 2, 2, uuid::Uuid::now_v7(), |stats| {
-        stats.handled == 2
+    let first = Uuid::now_v7();
+    place(&running, 1, 0, first, || {
+        count(&running, |stats| stats.handled) == 1
     })
     .await?;
-    place(&running, 3, 9, uuid::Uuid::now_v7(), |stats| {
-        stats.handled == 3
+    place(&running, 1, 0, first, || {
+        count(&running, |stats| stats.duplicates) == 1
+    })
+    .await?;
+    println!("flow-1: order 1 came again with the same id: a duplicate, skipped");
+    place(&running, 2, 2, Uuid::now_v7(), || {
+        count(&running, |stats| stats.handled) == 2
+    })
+    .await?;
+    // Reserving fails for good; reporting the dead letter is handled.
+    place(&running, 3, 9, Uuid::now_v7(), || {
+        count(&running, |stats| stats.handled) == 3
     })
     .await?;
     running.shutdown().await
 }
 
-/// Publishes an order whose handling fails so many times, and waits for what comes of it.
+/// Publishes an order that fails so many times, and waits for what comes of it.
 async fn place(
     running: &Running,
     order_id: u64,
     failures: u32,
-    id: uuid::Uuid,
-    done: fn(&HandlerStats) -> bool,
+    id: Uuid,
+    done: impl Fn() -> bool,
 ) -> eventkit::Result<()> {
     let order = OrderPlaced { order_id, failures };
     let flow = format!("flow-{order_id}");
@@ -81,8 +89,35 @@ async fn place(
         .publisher()
         .send(Message::new(&order).id(id).correlation_id(flow))
         .await?;
-    while !running.stats().iter().any(done) {
+    while !done() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
+}
+
+fn count(running: &Running, of: fn(&HandlerStats) -> u64) -> u64 {
+    running.stats().iter().map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_third_attempt_reserves_what_fails_twice() {
+        let order = || OrderPlaced {
+            order_id: 1,
+            failures: 2,
+        };
+        assert!(
+            reserve_stock(order(), Attempt(2), Flow("test".into()))
+                .await
+                .is_err()
+        );
+        assert!(
+            reserve_stock(order(), Attempt(3), Flow("test".into()))
+                .await
+                .is_ok()
+        );
+    }
 }
