@@ -32,7 +32,6 @@ async fn main() -> anyhow::Result<()> {
 async fn service(handler: &str, arguments: &[String]) -> App {
     let handlers = match handler {
         "record" => handlers![handlers::record],
-        "record_once" => handlers![handlers::record_once],
         "slow" => handlers![handlers::slow],
         "stuck" => handlers![handlers::stuck],
         "stuck_blocking" => handlers![handlers::stuck_blocking],
