@@ -49,8 +49,9 @@ pub(crate) fn table(services: &[Service]) {
 pub(crate) fn rate(services: &[Service], counts: Counts, took: Duration) {
     let per_second = |count: f64| thousands((count / took.as_secs_f64()).round() as u64);
     let deliveries: u64 = services.iter().map(Service::deliveries).sum();
+    let here = if services.len() > 1 { "" } else { " here" };
     println!(
-        "  {} orders in {:.2} s: {} orders/s, {} deliveries/s",
+        "  {} orders in {:.2} s: {} orders/s, {} deliveries/s{here}",
         thousands(counts.settled()),
         took.as_secs_f64(),
         per_second(f64::from(counts.settled())),
