@@ -9,7 +9,7 @@ use crate::report::{dollars, thousands};
 /// The books at one moment.
 #[derive(Debug)]
 pub(crate) struct Books {
-    lines: Vec<String>,
+    lines: Vec<(&'static str, String)>,
     /// What does not balance, a line each.
     pub(crate) problems: Vec<String>,
 }
@@ -253,8 +253,8 @@ impl Books {
         );
     }
 
-    fn line(&mut self, name: &str, text: String) {
-        self.lines.push(format!("  {name:<9}{text}"));
+    fn line(&mut self, name: &'static str, text: String) {
+        self.lines.push((name, text));
     }
 
     fn problem(&mut self, text: String) {
@@ -272,8 +272,8 @@ fn ends_as(page: &crate::ledger::OrderPage, outcome: Outcome) -> bool {
 
 impl fmt::Display for Books {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.lines {
-            writeln!(f, "{line}")?;
+        for (name, text) in &self.lines {
+            writeln!(f, "  {name:<9}{text}")?;
         }
         for problem in &self.problems {
             writeln!(f, "  UNBALANCED  {problem}")?;
@@ -304,7 +304,7 @@ mod tests {
         let purchase = |nth| Purchase {
             customer: 1,
             nth,
-            date: 1997_01_01,
+            date: 19_970_101,
             units: 1,
             cents: 100,
         };

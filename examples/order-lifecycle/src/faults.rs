@@ -129,7 +129,7 @@ impl Faults {
     }
 
     fn meets(&self, order: OrderId, fault: Fault) -> bool {
-        !self.calm && self.dice(order, fault) % fault.one_in() == 0
+        !self.calm && self.dice(order, fault).is_multiple_of(fault.one_in())
     }
 
     /// SplitMix64 over seed, order and fault.

@@ -343,7 +343,7 @@ impl Ledger {
         self.placed(order);
         for (index, entry) in entries.iter().enumerate() {
             self.change(order, |pages, page| {
-                pages.enter(page, number, &index.to_string(), entry)
+                pages.enter(page, number, &index.to_string(), entry);
             });
         }
     }

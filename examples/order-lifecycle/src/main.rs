@@ -110,13 +110,13 @@ async fn run() -> anyhow::Result<bool> {
 }
 
 /// Quiet by default: with so many faults injected, the logs would be all there is.
-fn telemetry(args: &Args) -> eventkit::Result<Option<Telemetry>> {
+fn telemetry(args: &Args) -> anyhow::Result<Option<Telemetry>> {
     let wanted = ["OTEL_EXPORTER_OTLP_ENDPOINT", "RUST_LOG"];
     if !wanted.iter().any(|name| std::env::var_os(name).is_some()) {
         return Ok(None);
     }
     let name = args.service.map_or("order-lifecycle", ServiceName::as_str);
-    telemetry::init(name).map(Some)
+    Ok(Some(telemetry::init(name)?))
 }
 
 async fn failed(services: &[Service]) -> eventkit::Error {

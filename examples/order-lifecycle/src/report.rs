@@ -1,5 +1,6 @@
 //! Tables and figures.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crate::ledger::Counts;
@@ -11,7 +12,7 @@ pub(crate) fn dollars(cents: u64) -> String {
 }
 
 /// `6919` is `6,919`.
-pub(crate) fn thousands(number: impl ToString) -> String {
+pub(crate) fn thousands(number: impl Display + Copy) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
