@@ -1,5 +1,4 @@
 //! Dedup in Redis, against servers of the test's own.
-#![cfg(real_servers)]
 
 #[path = "../../eventkit/src/dedup/machine.rs"]
 mod machine;
