@@ -626,7 +626,10 @@ mod dedup {
         State(mended): State<Mended>,
         State(log): State<Steps>,
     ) -> anyhow::Result<()> {
-        anyhow::ensure!(step.number.is_multiple_of(2) || mended.0.load(SeqCst), "odd");
+        anyhow::ensure!(
+            step.number.is_multiple_of(2) || mended.0.load(SeqCst),
+            "odd"
+        );
         log.push((step.key, step.number));
         Ok(())
     }

@@ -3,7 +3,9 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{
+    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider,
+};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -67,10 +69,30 @@ fn provider(service_name: &str, endpoint: &str) -> Result<SdkTracerProvider> {
     let resource = Resource::builder()
         .with_service_name(service_name.to_owned())
         .build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(batches())
+        .build();
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_span_processor(processor)
         .with_resource(resource)
         .build())
+}
+
+/// A consumer that catches up ends tens of thousands of spans a second; the
+/// usual queue of 2,048 would drop most of them. `OTEL_BSP_…` stands over this.
+fn batches() -> BatchConfig {
+    let given = |name| std::env::var_os(name).is_some();
+    let mut config = BatchConfigBuilder::default();
+    if !given("OTEL_BSP_MAX_QUEUE_SIZE") {
+        config = config.with_max_queue_size(65_536);
+    }
+    if !given("OTEL_BSP_MAX_EXPORT_BATCH_SIZE") {
+        config = config.with_max_export_batch_size(4_096);
+    }
+    if !given("OTEL_BSP_SCHEDULE_DELAY") {
+        config = config.with_scheduled_delay(Duration::from_secs(1));
+    }
+    config.build()
 }
 
 /// The running set-up; sends the remaining spans when dropped.
