@@ -338,7 +338,9 @@ impl Source {
         };
         let list = positions::list(&starts);
         if let Err(error) = context::assign(&self.consumer, &list) {
-            return Err(format!("assigning partitions: {error}"));
+            // The group has moved on meanwhile, and will assign anew.
+            tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "assigning partitions");
+            return Ok(());
         }
         // librdkafka keeps a partition's pause while others own it, and the last
         // drain paused it.

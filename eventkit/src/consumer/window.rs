@@ -132,6 +132,72 @@ mod tests {
         }
     }
 
+    #[derive(Debug, Clone)]
+    enum Step {
+        Receive,
+        Settle(prop::sample::Index),
+        Commit,
+        /// The partition moves away and comes back, with or without a commit.
+        Reassign {
+            committed: bool,
+        },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Receive),
+            4 => any::<prop::sample::Index>().prop_map(Step::Settle),
+            1 => Just(Step::Commit),
+            1 => any::<bool>().prop_map(|committed| Step::Reassign { committed }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn over_reassignments_nothing_is_skipped_and_no_commit_goes_back(
+            gaps in proptest::collection::vec(1i64..4, 1..80),
+            steps in proptest::collection::vec(step(), 1..300),
+        ) {
+            let log: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+            let mut handled = vec![false; log.len()];
+            let mut committed = 0;
+            let mut window = Window::default();
+            // Records of this assignment that are in flight: their place in the log.
+            let mut in_flight: Vec<(Seq, usize)> = Vec::new();
+            let mut next = 0;
+            for step in steps {
+                match step {
+                    Step::Receive if next < log.len() => {
+                        in_flight.push((window.push(log[next], 1), next));
+                        next += 1;
+                    }
+                    Step::Settle(pick) if !in_flight.is_empty() => {
+                        let (seq, place) = in_flight.swap_remove(pick.index(in_flight.len()));
+                        handled[place] = true;
+                        window.settle(seq);
+                    }
+                    Step::Receive | Step::Settle(_) => {}
+                    Step::Commit | Step::Reassign { .. } => {
+                        if !matches!(step, Step::Reassign { committed: false })
+                            && let Some(offset) = window.next_offset()
+                        {
+                            prop_assert!(offset >= committed);
+                            committed = offset;
+                        }
+                        if matches!(step, Step::Reassign { .. }) {
+                            window = Window::default();
+                            in_flight.clear();
+                            next = log.iter().position(|offset| *offset >= committed).unwrap_or(log.len());
+                        }
+                    }
+                }
+                for (offset, handled) in log.iter().zip(&handled) {
+                    prop_assert!(*handled || *offset >= committed, "{offset} was skipped");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_settlement_from_before_is_ignored() {
         let mut window = Window::default();

@@ -228,7 +228,9 @@ impl Assignment {
             let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
             owned.paused_at = None;
         }
-        if let Err(error) = context::reassign(consumer, &list) {
+        // A pause outlives an assignment in librdkafka.
+        let moved = context::reassign(consumer, &list).and_then(|()| consumer.resume(&list));
+        if let Err(error) = moved {
             for owned in &self.owned {
                 owned.report_standstill(&self.group, &error);
             }
