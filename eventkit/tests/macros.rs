@@ -206,9 +206,9 @@ mod mail {
     #[handler(event = "OrderChecked", dedup, retry(attempts = 1))]
     pub(super) fn confirm(
         _: State<u64>,
-        event: OrderChecked,
+        OrderChecked { id }: OrderChecked,
     ) -> Result<impl IntoEvents, std::fmt::Error> {
-        Ok(event.id.map(|order_id| StockReserved { order_id }))
+        Ok(id.map(|order_id| StockReserved { order_id }))
     }
 }
 

@@ -82,7 +82,7 @@ fn registered(function: &Function, definition: &TokenStream) -> TokenStream {
 
         #(#cfgs)*
         #[automatically_derived]
-        #[allow(deprecated)]
+        #[allow(deprecated, clippy::needless_update)]
         impl ::eventkit::__private::Registered for #name {
             const DEFINITION: ::eventkit::HandlerDefinition = #definition;
         }
