@@ -2,6 +2,11 @@
 
 use std::fmt;
 
+use rdkafka::error::KafkaError;
+
+/// What lies below an error of ours, without its type.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A `Result` with eventkit's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -22,7 +27,7 @@ pub enum Error {
         doing: String,
         /// What librdkafka says.
         #[source]
-        source: rdkafka::error::KafkaError,
+        source: BoxError,
     },
     /// An event could not be published.
     #[error(transparent)]
@@ -50,10 +55,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn kafka(doing: impl Into<String>, source: rdkafka::error::KafkaError) -> Self {
+    pub(crate) fn kafka(doing: impl Into<String>, source: KafkaError) -> Self {
         Error::Kafka {
             doing: doing.into(),
-            source,
+            source: source.into(),
         }
     }
 }
@@ -92,7 +97,7 @@ pub struct EncodeError {
 }
 
 impl EncodeError {
-    pub(crate) fn json(event_type: &'static str, error: serde_json::Error) -> Self {
+    pub(crate) fn json(event_type: &'static str, error: &serde_json::Error) -> Self {
         Self {
             event_type,
             reason: error.to_string(),
@@ -120,7 +125,7 @@ pub enum PublishError {
         /// The topic.
         topic: String,
         /// What librdkafka says.
-        source: rdkafka::error::KafkaError,
+        source: BoxError,
     },
     /// No acknowledgement within the delivery timeout. The record may still
     /// have been written, so a repetition may be a duplicate.
@@ -131,7 +136,7 @@ pub enum PublishError {
         /// The topic.
         topic: String,
         /// What librdkafka says.
-        source: rdkafka::error::KafkaError,
+        source: BoxError,
     },
 }
 

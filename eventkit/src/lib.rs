@@ -59,12 +59,13 @@ mod error;
 mod event;
 mod ffi;
 mod handler;
+mod kafka;
 pub mod prelude;
 mod publisher;
 pub mod telemetry;
 
-pub use app::{App, Running, Settings, StartFrom};
-pub use error::{EncodeError, Error, Problems, PublishError, Result};
+pub use app::{App, HandlerStats, Running, Settings, StartFrom};
+pub use error::{BoxError, EncodeError, Error, Problems, PublishError, Result};
 pub use event::{
     Command, CrossesServices, Domain, Envelope, Event, EventKey, EventKind, Headers, Integration,
     IntoEvents, Kind, Metadata, Outgoing,
@@ -74,7 +75,7 @@ pub use handler::{
     Attempt, CancellationToken, Delivery, FromDelivery, HandlerDefinition, HandlerError,
     IntoOutcome, Jitter, Order, Outcome, Requirements, Retry, State,
 };
-pub use publisher::{Message, Publisher, PublisherBuilder};
+pub use publisher::{Message, Published, Publisher, PublisherBuilder};
 
 /// What generated code calls. Not part of the API; changes without notice.
 #[doc(hidden)]

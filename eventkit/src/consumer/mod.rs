@@ -1,1 +1,22 @@
-//! Stub.
+//! From the broker to the deliveries and back to the commit.
+//!
+//! One [`source`] thread per consumer group alone owns the librdkafka consumer.
+//! One [`partition`] task per assigned partition keeps the order of its keys in
+//! a [`scheduler`] and the state of its offsets in a [`window`]. What crosses
+//! from one to the other is a batch of records, a count, an offset.
+//!
+//! Invariant: a partition's task never calls Kafka, and the source never calls
+//! a handler.
+
+mod group;
+mod partition;
+mod route;
+mod scheduler;
+mod source;
+mod window;
+
+pub(crate) use group::{
+    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, Throttled, count,
+};
+pub(crate) use route::{Inbound, Routes};
+pub(crate) use source::{GroupHandle, SourceSettings, State, start};

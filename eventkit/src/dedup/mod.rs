@@ -8,11 +8,16 @@
 //! dead(round) ─claim by a replay of a later round─► claimed
 //! ```
 //!
+//! A claim ends with its lease, also when its process died; so a claim that is
+//! neither marked nor given back leaves the event absent, whatever it was before.
+//!
 //! One effect per event, unless the process dies between the effect and the
 //! mark: then the effect happens twice. Only an inbox inside the effect's own
 //! transaction closes that gap.
 
 mod key;
+#[cfg(test)]
+mod machine;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -20,7 +25,7 @@ mod redis;
 pub use key::DedupKey;
 pub use memory::MemoryDedup;
 #[cfg(feature = "redis")]
-pub use redis::RedisDedup;
+pub use redis::{RedisDedup, RedisStats};
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -29,6 +34,11 @@ use std::time::Duration;
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DedupError>> + Send + 'a>>;
 
 /// Where the state machine is kept. All its steps are atomic per key.
+///
+/// A step that ends in an error may have happened all the same, and may still
+/// happen later. Each can be asked for again: a claim that was granted without
+/// our knowing ends with its lease, and the others answer the same token as
+/// they did, or would have done, the first time.
 pub trait DedupStore: Send + Sync + 'static {
     /// Asks for the right to handle an event, for the length of a lease.
     ///
@@ -39,10 +49,12 @@ pub trait DedupStore: Send + Sync + 'static {
     /// Prolongs a lease. `false`: the claim is not ours any more.
     fn renew<'a>(&'a self, key: &'a DedupKey, token: Token, lease: Duration) -> Answer<'a, bool>;
 
-    /// Marks the event as handled for `ttl`. `false`: the claim is not ours any more.
+    /// Marks the event as handled for `ttl`. `false`: the claim is not ours any
+    /// more, and no mark was made with this token.
     fn complete<'a>(&'a self, key: &'a DedupKey, token: Token, ttl: Duration) -> Answer<'a, bool>;
 
-    /// Marks the event as dead in `round`, for `ttl`. `false`: the claim is not ours any more.
+    /// Marks the event as dead in `round`, for `ttl`. `false`: the claim is not
+    /// ours any more, and no such mark was made with this token.
     fn bury<'a>(
         &'a self,
         key: &'a DedupKey,

@@ -5,11 +5,11 @@ use super::{Event, EventKind, Kind};
 /// What an event's type declares, as a value.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
-    /// `Event::TYPE`
+    /// Its name on the wire.
     pub event_type: &'static str,
-    /// `Event::TOPIC`
+    /// Its topic; empty for a domain event.
     pub topic: &'static str,
-    /// `Event::Kind`, as a value.
+    /// How far it travels.
     pub kind: Kind,
 }
 

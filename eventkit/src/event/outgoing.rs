@@ -53,7 +53,7 @@ impl OutgoingEvent {
             source: E::SOURCE,
             key: event.key().map(|key| Arc::from(&*key)),
             payload: serde_json::to_vec(event)
-                .map_err(|error| EncodeError::json(E::TYPE, error))?,
+                .map_err(|error| EncodeError::json(E::TYPE, &error))?,
         })
     }
 }

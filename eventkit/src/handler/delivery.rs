@@ -136,10 +136,6 @@ impl Delivery {
         self.inner.cancel.clone()
     }
 
-    pub(crate) fn record(&self) -> &Record {
-        &self.inner.record
-    }
-
     pub(crate) fn attributes(&self) -> Attributes<'_> {
         Attributes::new(
             &self.inner.record,

@@ -23,6 +23,7 @@ pub use error::HandlerError;
 pub(crate) use error::{FailureKind, Verdict};
 pub use extract::{Attempt, FromDelivery, State};
 pub use outcome::{IntoOutcome, Outcome};
+pub(crate) use policy::ContentKey;
 pub use policy::{Dedup, Jitter, Order, Policy, Retry};
 
 pub use tokio_util::sync::CancellationToken;

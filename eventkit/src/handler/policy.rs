@@ -104,8 +104,11 @@ pub struct Dedup {
     /// How long a handled event is remembered.
     pub ttl: Duration,
     /// Where given, events are the same when this says so, whatever their ids.
-    pub key: Option<fn(&Delivery) -> Result<Vec<u8>, HandlerError>>,
+    pub key: Option<ContentKey>,
 }
+
+/// Takes from an event what identifies it.
+pub(crate) type ContentKey = fn(&Delivery) -> Result<Vec<u8>, HandlerError>;
 
 #[cfg(test)]
 mod tests {

@@ -1,20 +1,205 @@
-//! Stub.
-#![allow(missing_docs, missing_debug_implementations)]
+//! Publishing: events become records with id, correlation, causation and trace
+//! context, and count as published when the broker has acknowledged them.
+//!
+//! This room knows nothing of consumers; what it takes from a running handler
+//! it asks of the current [`Delivery`](crate::Delivery).
+
+mod builder;
+mod message;
+mod producer;
+mod stamp;
+
+pub use builder::PublisherBuilder;
+pub use message::Message;
+pub use producer::Published;
+pub(crate) use producer::{Producer, RawRecord, is_too_large};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tracing::Instrument;
+
+use crate::error::{PublishError, Result};
+use crate::event::{CrossesServices, Event, IntoEvents, Outgoing, OutgoingEvent};
+use crate::handler::{Delivery, with_current};
+use stamp::{Prepared, Stamp};
+
+/// Publishes events to Kafka: idempotent, batched, acknowledged by all in-sync
+/// replicas.
+///
+/// A handler takes it as a parameter. Inside a handler, whichever `Publisher`
+/// is used, the event carries the correlation id, the causation and the trace
+/// of the delivery, and an id derived from it, so that a repeated delivery
+/// publishes the same ids. Elsewhere it starts a flow of its own:
+///
+/// ```no_run
+/// use eventkit::prelude::*;
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # #[event(type = "OrderPlaced.v1", topic = "orders", key = order_id)]
+/// # struct OrderPlaced { order_id: u64 }
+///
+/// # async fn f() -> eventkit::Result<()> {
+/// let publisher = Publisher::builder("shop").bootstrap_servers("localhost:9092").build()?;
+/// let published = publisher.publish(&OrderPlaced { order_id: 7 }).await?;
+/// println!("{} is at offset {}", published.id, published.offset);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Delivery
+///
+/// A call returns when the record is acknowledged, or after 30 s without
+/// acknowledgement (librdkafka's `message.timeout.ms`) with
+/// [`PublishError::Unacknowledged`]; the record may have been written all the
+/// same. When the send queue is full the call waits. Dropping its future does
+/// not take back what is already queued.
 #[derive(Clone)]
-pub struct Publisher;
+pub struct Publisher {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    producer: Producer,
+    /// The CloudEvents source of events that do not name their own.
+    source: String,
+}
+
 impl Publisher {
-    pub async fn publish<E: crate::Event<Kind: crate::CrossesServices>>(
-        &self,
-        _event: &E,
-    ) -> Result<(), crate::PublishError> {
-        Ok(())
+    /// A publisher outside an App; `source` names the publishing service.
+    pub fn builder(source: impl Into<String>) -> PublisherBuilder {
+        PublisherBuilder::new(source.into())
     }
+
+    pub(crate) fn new(producer: Producer, source: String) -> Self {
+        Self {
+            inner: Arc::new(Inner { producer, source }),
+        }
+    }
+
+    /// Publishes one event.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub async fn publish<E>(&self, event: &E) -> Result<Published, PublishError>
+    where
+        E: Event<Kind: CrossesServices>,
+    {
+        self.send(Message::new(event)).await
+    }
+
+    /// Publishes one event with headers, subject, id or correlation of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`PublishError`].
+    pub async fn send<E>(&self, message: Message<'_, E>) -> Result<Published, PublishError>
+    where
+        E: Event<Kind: CrossesServices>,
+    {
+        let event = OutgoingEvent::encode(message.event)?;
+        let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
+        self.send_prepared(&self.prepare(event, message.overrides(stamp)))
+            .await
+    }
+
+    /// Publishes events together, in order; they are acknowledged in one wait.
+    ///
+    /// # Errors
+    ///
+    /// The first event that fails; the others may have been written.
     pub async fn publish_all(
         &self,
-        _events: impl crate::IntoEvents,
-    ) -> Result<(), crate::PublishError> {
-        Ok(())
+        events: impl IntoEvents,
+    ) -> Result<Vec<Published>, PublishError> {
+        let mut outgoing = Outgoing::default();
+        events.into_events(&mut outgoing)?;
+        let prepared: Vec<Prepared> = outgoing
+            .events
+            .into_iter()
+            .map(|event| {
+                let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
+                self.prepare(event, stamp)
+            })
+            .collect();
+        self.send_all(&prepared).await
+    }
+
+    /// Waits until everything queued is acknowledged or has failed.
+    ///
+    /// # Errors
+    ///
+    /// When that takes longer than `timeout`.
+    pub async fn flush(&self, timeout: Duration) -> Result<()> {
+        self.inner.producer.flush(timeout).await
+    }
+
+    /// What a handler returned, ready to be sent as often as it takes: ids and
+    /// times stay the same.
+    pub(crate) fn prepare_returned(
+        &self,
+        delivery: &Delivery,
+        outgoing: Outgoing,
+    ) -> Vec<Prepared> {
+        outgoing
+            .events
+            .into_iter()
+            .enumerate()
+            .map(|(position, event)| self.prepare(event, Stamp::returned(delivery, position)))
+            .collect()
+    }
+
+    pub(crate) async fn send_all(
+        &self,
+        prepared: &[Prepared],
+    ) -> Result<Vec<Published>, PublishError> {
+        let sends = prepared.iter().map(|event| self.send_prepared(event));
+        join_all(sends).await.into_iter().collect()
+    }
+
+    pub(crate) fn producer(&self) -> &Producer {
+        &self.inner.producer
+    }
+
+    fn prepare(&self, event: OutgoingEvent, stamp: Stamp) -> Prepared {
+        Prepared::new(event, stamp, &self.inner.source)
+    }
+
+    async fn send_prepared(&self, event: &Prepared) -> Result<Published, PublishError> {
+        let span = event.span();
+        let record = event.record(&span);
+        let sent = self
+            .inner
+            .producer
+            .send(record)
+            .instrument(span.clone())
+            .await;
+        match sent {
+            Ok((partition, offset)) => {
+                span.record("messaging.destination.partition.id", partition);
+                span.record("messaging.kafka.offset", offset);
+                Ok(Published {
+                    id: event.id().to_owned(),
+                    topic: event.topic(),
+                    partition,
+                    offset,
+                })
+            }
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                span.record("otel.status_description", error.to_string());
+                span.record("error.type", "publish");
+                Err(event.error(error))
+            }
+        }
     }
 }
-pub struct PublisherBuilder;
-pub struct Message;
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher")
+            .field("source", &self.inner.source)
+            .finish_non_exhaustive()
+    }
+}

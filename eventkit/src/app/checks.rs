@@ -1,0 +1,105 @@
+//! What can be found wrong before anything is connected.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::plan::Plan;
+use crate::event::Kind;
+use crate::handler::{HandlerDefinition, Requirements};
+
+pub(super) fn declarations(plan: &Plan) -> Vec<String> {
+    let handlers = &plan.handlers;
+    let mut found = Vec::new();
+    if handlers.is_empty() {
+        found.push(
+            "it has no handlers: write a `#[handler(event = \"…\")]` function, or list some with `App::handlers(handlers![…])`"
+                .to_owned(),
+        );
+    }
+    found.extend(missing_states(plan));
+    found.extend(same_names(&plan.app.name, handlers));
+    found.extend(shared_commands(handlers));
+    found.extend(handlers.iter().filter(|handler| handler.kind == Kind::Domain).map(|handler| {
+        format!(
+            "{} takes `{}`, a domain event, which never reaches Kafka: make it `kind = integration`",
+            place(handler),
+            handler.event_type
+        )
+    }));
+    if plan.dedup.is_none() {
+        found.extend(handlers.iter().find(|handler| handler.policy.dedup.is_some()).map(|handler| {
+            format!(
+                "{} asks for dedup, and there is no store: set `redis_url`, or give one with `App::dedup(MemoryDedup::new())`",
+                place(handler)
+            )
+        }));
+    }
+    found
+}
+
+fn place(handler: &HandlerDefinition) -> String {
+    let (file, line) = handler.location;
+    format!("handler `{}` ({file}:{line})", handler.name)
+}
+
+fn missing_states(plan: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    for handler in &plan.handlers {
+        let mut requirements = Requirements::default();
+        (handler.requirements)(&mut requirements);
+        let mut seen = HashSet::new();
+        for (id, name) in requirements.states {
+            if !plan.app.states.contains_key(&id) && seen.insert(id) {
+                found.push(format!(
+                    "{} needs a state `{name}`: give it with `App::state(…)`",
+                    place(handler)
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn same_names(app: &str, handlers: &[HandlerDefinition]) -> Vec<String> {
+    let mut named: BTreeMap<(&str, &str), Vec<&HandlerDefinition>> = BTreeMap::new();
+    for handler in handlers {
+        let group = handler.policy.group.unwrap_or(app);
+        named
+            .entry((group, handler.name))
+            .or_default()
+            .push(handler);
+    }
+    named
+        .into_iter()
+        .filter(|(_, same)| same.len() > 1)
+        .map(|((group, name), same)| {
+            let places: Vec<String> = same.iter().map(|handler| place(handler)).collect();
+            format!(
+                "{} handlers in group `{group}` are named `{name}`, and dedup and dead letters go by the name: {}; give one `name = \"…\"`",
+                same.len(),
+                places.join(", ")
+            )
+        })
+        .collect()
+}
+
+fn shared_commands(handlers: &[HandlerDefinition]) -> Vec<String> {
+    let mut takers: BTreeMap<&str, Vec<&HandlerDefinition>> = BTreeMap::new();
+    for handler in handlers
+        .iter()
+        .filter(|handler| handler.kind == Kind::Command)
+    {
+        takers.entry(handler.event_type).or_default().push(handler);
+    }
+    takers
+        .into_iter()
+        .filter(|(_, takers)| takers.len() > 1)
+        .map(|(command, takers)| {
+            let places: Vec<String> = takers.iter().map(|handler| place(handler)).collect();
+            format!(
+                "command `{command}` must have one handler and has {}: {}",
+                takers.len(),
+                places.join(", ")
+            )
+        })
+        .collect()
+}

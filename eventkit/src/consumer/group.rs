@@ -1,0 +1,116 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::route::{Names, Routes};
+use crate::dedup::DedupStore;
+use crate::handler::{AppContext, HandlerDefinition};
+
+/// All that the deliveries of one consumer group share.
+pub(crate) struct GroupContext {
+    pub(crate) group: Arc<str>,
+    pub(crate) routes: Routes,
+    pub(crate) handlers: Vec<HandlerRuntime>,
+    /// `group/name` of each handler.
+    pub(crate) handler_ids: Vec<Arc<str>>,
+    pub(crate) app: Arc<AppContext>,
+    pub(crate) dedup: Option<DedupPlan>,
+    pub(crate) limits: Limits,
+}
+
+impl GroupContext {
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names {
+            group: &self.group,
+            handlers: &self.handler_ids,
+        }
+    }
+}
+
+/// One handler in one running App.
+pub(crate) struct HandlerRuntime {
+    pub(crate) definition: HandlerDefinition,
+    pub(crate) id: Arc<str>,
+    /// Bounds how many deliveries run at once, where the handler asks for it.
+    pub(crate) permits: Option<Semaphore>,
+    pub(crate) counts: Counts,
+}
+
+/// How often what happened, since the App started.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) handled: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) dead_letters: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The dedup store and how it is used.
+pub(crate) struct DedupPlan {
+    pub(crate) store: Arc<dyn DedupStore>,
+    /// How long a claim holds without being renewed.
+    pub(crate) lease: Duration,
+    /// Handle events unclaimed while the store is away, at the risk of duplicates.
+    pub(crate) fail_open: bool,
+    pub(crate) outage: Throttled,
+}
+
+/// Something worth saying, but not with every message.
+#[derive(Debug, Default)]
+pub(crate) struct Throttled {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Throttled {
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    pub(crate) fn report(&self, say: impl FnOnce()) {
+        let Ok(mut last) = self.last.lock() else {
+            return;
+        };
+        if last.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
+            *last = Some(Instant::now());
+            drop(last);
+            say();
+        }
+    }
+}
+
+/// Bounds of one partition's memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Deliveries that run, or wait for their next attempt, at once.
+    pub(crate) in_flight: usize,
+    /// Records held before the partition is paused at the client.
+    pub(crate) buffered: usize,
+    /// Bytes held before the partition is paused at the client.
+    pub(crate) buffered_bytes: usize,
+    /// Records between the oldest unsettled one and the newest.
+    pub(crate) uncommitted: usize,
+}
+
+/// The two ways a partition's work comes to an end.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    /// Begin nothing new, give up waiting, finish what runs.
+    pub(crate) drain: CancellationToken,
+    /// Drop everything.
+    pub(crate) kill: CancellationToken,
+}
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        Self {
+            drain: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The thread that alone owns a group's librdkafka consumer: it polls, assigns
+//! and revokes, pauses and resumes, stores offsets.
+//!
+//! Rebalances arrive as values and are carried out between two polls, so that
+//! partitions that stay go on while those that leave are drained. Nothing here
+//! waits for a handler or, without a deadline, for a broker.
+
+mod assignment;
+mod context;
+mod positions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::runtime;
+use tokio::sync::watch;
+
+use self::assignment::Assignment;
+use self::context::{Rebalance, SourceContext};
+use super::group::GroupContext;
+use crate::app::StartFrom;
+use crate::error::{Error, Result};
+use crate::event::Record;
+use crate::event::record::RecordBuilder;
+use crate::ffi;
+use crate::kafka::{Connection, Role};
+
+/// Records taken in a row before the partitions are served.
+const BATCH: usize = 1_000;
+/// Longest wait for a record while nothing else is to be done.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// The same while a partition drains, is paused, or waits to be assigned.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+/// How often progress is handed to librdkafka, which commits every second.
+const STORE_INTERVAL: Duration = Duration::from_millis(100);
+
+const DEFAULTS: &[(&str, &str)] = &[
+    // Offsets are stored by us when settled, and committed by librdkafka.
+    ("enable.auto.offset.store", "false"),
+    ("enable.auto.commit", "true"),
+    ("auto.commit.interval.ms", "1000"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    // With the default of 1,000 a full queue stops fetching for a whole second.
+    ("fetch.queue.backoff.ms", "5"),
+    // Wait for a fuller fetch only as long as nobody notices.
+    ("fetch.wait.max.ms", "100"),
+    // What is fetched ahead is thrown away by a pause; 16 MiB keep a fast
+    // consumer busy and a slow one small.
+    ("queued.max.messages.kbytes", "16384"),
+    // New partitions of a topic are found within half a minute, not five.
+    ("topic.metadata.refresh.interval.ms", "30000"),
+    ("statistics.interval.ms", "5000"),
+];
+
+const EMBEDDED_DEFAULTS: &[(&str, &str)] = &[
+    // The mock cluster keeps a group waiting for nearly a session's length when
+    // its last member has left and another one comes.
+    ("session.timeout.ms", "2000"),
+    ("heartbeat.interval.ms", "300"),
+];
+
+pub(crate) struct SourceSettings {
+    pub(crate) connection: Connection,
+    pub(crate) start_from: StartFrom,
+    /// How long a revoked partition's running handlers may take.
+    pub(crate) drain_timeout: Duration,
+    /// Whether the broker is an embedded one.
+    pub(crate) embedded: bool,
+}
+
+/// A running consumer group of this process.
+pub(crate) struct GroupHandle {
+    pub(crate) group: Arc<str>,
+    stop: Arc<AtomicU8>,
+    pub(crate) state: watch::Receiver<State>,
+}
+
+/// How far a group has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    Joining,
+    /// Has its partitions and their start positions.
+    Ready,
+    /// Cannot go on.
+    Failed(String),
+    /// Left the group; how many deliveries were not finished.
+    Ended {
+        unfinished: usize,
+    },
+}
+
+const RUN: u8 = 0;
+const DRAIN: u8 = 1;
+const KILL: u8 = 2;
+
+impl GroupHandle {
+    /// Fetch no more, let running handlers finish, commit, leave the group.
+    pub(crate) fn drain(&self) {
+        self.stop.fetch_max(DRAIN, Ordering::Release);
+    }
+
+    /// Drop what still runs, commit, leave the group.
+    pub(crate) fn kill(&self) {
+        self.stop.fetch_max(KILL, Ordering::Release);
+    }
+}
+
+/// Starts the group's thread. It ends by itself when the handle says so.
+pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Result<GroupHandle> {
+    let defaults = if settings.embedded {
+        [DEFAULTS, EMBEDDED_DEFAULTS].concat()
+    } else {
+        DEFAULTS.to_vec()
+    };
+    let mut config = settings.connection.client(Role::Consumer, &defaults);
+    if config.get("group.protocol") == Some("consumer") {
+        // The broker assigns under this protocol, and the client must not say how.
+        config.remove("partition.assignment.strategy");
+    }
+    config
+        .set("group.id", &*group.group)
+        // Tells us, so that what was deleted unread can be counted.
+        .set("auto.offset.reset", "error");
+    let (context, rebalances) = SourceContext::new(group.group.clone());
+    let consumer: BaseConsumer<SourceContext> =
+        config.create_with_context(context).map_err(|error| {
+            Error::kafka(format!("creating the consumer of `{}`", group.group), error)
+        })?;
+    let topics: Vec<&str> = group.routes.topics().map(|topic| &**topic).collect();
+    consumer
+        .subscribe(&topics)
+        .map_err(|error| Error::kafka(format!("subscribing `{}`", group.group), error))?;
+
+    let stop = Arc::new(AtomicU8::new(RUN));
+    let (state, watched) = watch::channel(State::Joining);
+    let name = group.group.clone();
+    let source = Source {
+        assignment: Assignment::new(group.clone(), runtime::Handle::current()),
+        consumer,
+        group,
+        settings,
+        rebalances,
+        pending: None,
+        stored_at: Instant::now(),
+        stop: stop.clone(),
+        state,
+    };
+    std::thread::Builder::new()
+        .name(format!("eventkit-{name}"))
+        .spawn(move || source.run())
+        .map_err(|error| Error::Group {
+            group: name.to_string(),
+            reason: error.to_string(),
+        })?;
+    Ok(GroupHandle {
+        group: name,
+        stop,
+        state: watched,
+    })
+}
+
+struct Source {
+    consumer: BaseConsumer<SourceContext>,
+    group: Arc<GroupContext>,
+    settings: SourceSettings,
+    assignment: Assignment,
+    rebalances: std::sync::mpsc::Receiver<Rebalance>,
+    /// The rebalance being carried out.
+    pending: Option<Pending>,
+    stored_at: Instant,
+    stop: Arc<AtomicU8>,
+    state: watch::Sender<State>,
+}
+
+enum Pending {
+    Assign(rdkafka::TopicPartitionList),
+    Revoke {
+        partitions: Vec<(String, i32)>,
+        deadline: Instant,
+    },
+}
+
+/// How the main loop ended.
+enum End {
+    Stopped,
+    Failed(String),
+}
+
+impl Source {
+    fn run(mut self) {
+        let end = loop {
+            if self.stop.load(Ordering::Acquire) != RUN {
+                break End::Stopped;
+            }
+            if let Err(reason) = self.poll() {
+                break End::Failed(reason);
+            }
+            if let Err(reason) = self.rebalance() {
+                break End::Failed(reason);
+            }
+            self.assignment.throttle(&self.consumer);
+            self.store_offsets();
+        };
+        self.close(end);
+    }
+
+    /// Takes a batch of records and hands each partition its share.
+    fn poll(&mut self) -> Result<(), String> {
+        let busy = self.pending.is_some() || self.assignment.wants_attention();
+        let mut timeout = if busy { BUSY_POLL } else { IDLE_POLL };
+        for _ in 0..BATCH {
+            match self.consumer.poll(timeout) {
+                Some(Ok(message)) => {
+                    let record = |topic| record(&message, topic);
+                    self.assignment.receive(&message, record);
+                }
+                Some(Err(error)) => self.consumer_error(error)?,
+                None => break,
+            }
+            timeout = Duration::ZERO;
+        }
+        self.assignment.dispatch();
+        Ok(())
+    }
+
+    /// An error that ends the group is handed on; the others are dealt with here.
+    fn consumer_error(&mut self, error: KafkaError) -> Result<(), String> {
+        let group = &*self.group.group;
+        match error {
+            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => Err(
+                "another process has the same `group.instance.id`: give each process its own"
+                    .into(),
+            ),
+            KafkaError::MessageConsumptionFatal(code) => Err(code.to_string()),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)
+                if self.settings.start_from == StartFrom::Fail =>
+            {
+                Err(
+                    "its position is no longer in the topic, and `start_from` is `fail`: \
+                     set the group's offsets, or choose `earliest` or `latest`"
+                        .into(),
+                )
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
+                self.assignment.recover_positions(&self.consumer);
+                Ok(())
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::PollExceeded) => {
+                tracing::warn!(target: "eventkit::consumer", group, "the process stood still longer than `max.poll.interval.ms` and lost its partitions");
+                Ok(())
+            }
+            error => {
+                tracing::warn!(target: "eventkit::consumer", group, %error, "consumer error");
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries out one step of what the group coordinator asked for.
+    fn rebalance(&mut self) -> Result<(), String> {
+        if self.pending.is_none()
+            && let Ok(rebalance) = self.rebalances.try_recv()
+        {
+            self.pending = self.begin(rebalance);
+        }
+        match self.pending.take() {
+            None => Ok(()),
+            Some(Pending::Assign(wanted)) => self.assign(wanted),
+            Some(Pending::Revoke {
+                partitions,
+                deadline,
+            }) => {
+                if self.assignment.have_ended(&partitions) || Instant::now() >= deadline {
+                    self.unassign(&partitions);
+                } else {
+                    self.pending = Some(Pending::Revoke {
+                        partitions,
+                        deadline,
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self, rebalance: Rebalance) -> Option<Pending> {
+        match rebalance {
+            Rebalance::Assign(wanted) => Some(Pending::Assign(wanted)),
+            Rebalance::Revoke {
+                partitions,
+                lost: true,
+            } => {
+                tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, partitions = partitions.len(), "assignment lost");
+                self.assignment.kill(&partitions);
+                Some(Pending::Revoke {
+                    partitions,
+                    deadline: Instant::now(),
+                })
+            }
+            Rebalance::Revoke {
+                partitions,
+                lost: false,
+            } => {
+                self.assignment.drain(&self.consumer, &partitions);
+                let deadline = Instant::now() + self.settings.drain_timeout;
+                Some(Pending::Revoke {
+                    partitions,
+                    deadline,
+                })
+            }
+        }
+    }
+
+    fn assign(&mut self, wanted: rdkafka::TopicPartitionList) -> Result<(), String> {
+        let starts = positions::resolve(
+            &self.consumer,
+            &wanted,
+            self.settings.start_from,
+            self.settings.embedded,
+        );
+        let starts = match starts {
+            Ok(starts) => starts,
+            Err(positions::Unresolved::Later(error)) => {
+                tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "start positions not known yet, trying again");
+                self.pending = Some(Pending::Assign(wanted));
+                return Ok(());
+            }
+            Err(positions::Unresolved::NoPosition { topic, partition }) => {
+                return Err(format!(
+                    "no committed offset for `{topic}` partition {partition}, and `start_from` is `fail`: \
+                     set the group's offsets, or choose `earliest` or `latest`"
+                ));
+            }
+        };
+        let list = positions::list(&starts);
+        if let Err(error) = context::assign(&self.consumer, &list) {
+            return Err(format!("assigning partitions: {error}"));
+        }
+        // librdkafka keeps a partition's pause while others own it, and the last
+        // drain paused it.
+        let _ = self.consumer.resume(&list);
+        self.assignment.add(starts);
+        self.state.send_if_modified(|state| {
+            let joined = *state == State::Joining;
+            if joined {
+                *state = State::Ready;
+            }
+            joined
+        });
+        Ok(())
+    }
+
+    fn unassign(&mut self, partitions: &[(String, i32)]) {
+        self.assignment.kill(partitions);
+        self.assignment.store_offsets(&self.consumer);
+        if let Err(error) = context::unassign(&self.consumer, partitions) {
+            tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "revoking partitions");
+        }
+        self.assignment.remove(partitions);
+    }
+
+    fn store_offsets(&mut self) {
+        if self.stored_at.elapsed() >= STORE_INTERVAL {
+            self.assignment.store_offsets(&self.consumer);
+            self.stored_at = Instant::now();
+        }
+    }
+
+    /// Drains, stores, and leaves the group. librdkafka commits what is stored
+    /// when the consumer is closed.
+    fn close(mut self, end: End) {
+        let all = self.assignment.partitions();
+        self.assignment.drain(&self.consumer, &all);
+        // The App keeps the deadline: it raises DRAIN to KILL when time is up.
+        while !self.assignment.have_ended(&all)
+            && self.stop.load(Ordering::Acquire) != KILL
+            && !matches!(end, End::Failed(_))
+        {
+            // Keeps the membership alive; nothing is handed out any more.
+            let _ = self.consumer.poll(BUSY_POLL);
+            self.store_offsets();
+        }
+        let unfinished = self.assignment.unfinished();
+        self.assignment.kill(&all);
+        self.assignment.store_offsets(&self.consumer);
+        self.answer_outstanding();
+        let Self {
+            consumer,
+            state,
+            group,
+            ..
+        } = self;
+        consumer.context().leave();
+        drop(consumer);
+        tracing::debug!(target: "eventkit::consumer", group = &*group.group, "left the group");
+        state.send_replace(match end {
+            End::Stopped => State::Ended { unfinished },
+            End::Failed(reason) => State::Failed(reason),
+        });
+    }
+}
+
+impl Source {
+    /// librdkafka closes only after each rebalance was answered.
+    fn answer_outstanding(&mut self) {
+        let pending = self.pending.take();
+        let queued = self.rebalances.try_iter().map(|rebalance| match rebalance {
+            Rebalance::Assign(wanted) => Pending::Assign(wanted),
+            Rebalance::Revoke { partitions, .. } => Pending::Revoke {
+                partitions,
+                deadline: Instant::now(),
+            },
+        });
+        for outstanding in pending.into_iter().chain(queued) {
+            let _ = match outstanding {
+                Pending::Assign(wanted) => context::assign(&self.consumer, &wanted),
+                Pending::Revoke { partitions, .. } => {
+                    context::unassign(&self.consumer, &partitions)
+                }
+            };
+        }
+    }
+}
+
+fn record(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
+    let (key, payload) = (message.key(), message.payload());
+    let data = key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len);
+    let mut builder = RecordBuilder::with_capacity(data + 512, 12);
+    builder.key(key);
+    builder.payload(payload);
+    ffi::for_each_header(message, |name, value| builder.header(name, value));
+    builder.build(
+        topic,
+        message.partition(),
+        message.offset(),
+        message.timestamp().to_millis(),
+    )
+}

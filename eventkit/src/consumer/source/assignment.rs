@@ -1,0 +1,394 @@
+//! The partitions that this member owns, and how full each of them is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::runtime;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::context::{self, SourceContext};
+use super::positions::{self, Start};
+use crate::consumer::group::{GroupContext, Stop};
+use crate::consumer::partition::{Partition, Shared};
+use crate::event::Record;
+
+/// A pause throws away what was fetched ahead, so it lasts at least this long.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Assignment {
+    group: Arc<GroupContext>,
+    runtime: runtime::Handle,
+    owned: Vec<Owned>,
+    by_name: HashMap<(Arc<str>, i32), usize>,
+    /// Partition of the last message, by librdkafka's topic handle: messages
+    /// come in runs.
+    last: Option<(usize, i32, usize)>,
+}
+
+struct Owned {
+    topic: Arc<str>,
+    partition: i32,
+    shared: Arc<Shared>,
+    stop: Stop,
+    inbox: UnboundedSender<Vec<Record>>,
+    batch: Vec<Record>,
+    stored: Option<i64>,
+    /// The offset behind the last received record, or the start position.
+    next: Option<i64>,
+    paused_at: Option<Instant>,
+    draining: bool,
+}
+
+impl Assignment {
+    pub(super) fn new(group: Arc<GroupContext>, runtime: runtime::Handle) -> Self {
+        Self {
+            group,
+            runtime,
+            owned: Vec::new(),
+            by_name: HashMap::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, starts: Vec<Start>) {
+        for start in starts {
+            tracing::info!(
+                target: "eventkit::consumer",
+                {
+                messaging.consumer.group.name = &*self.group.group,
+                messaging.destination.name = start.topic,
+                messaging.destination.partition.id = start.partition,
+                start = ?start.at,
+                },
+                "partition assigned"
+            );
+            let shared = Arc::new(Shared::new(start.expected.filter(|_| start.pin)));
+            let stop = Stop::new();
+            let (inbox, receiver) = unbounded_channel();
+            self.runtime.spawn(Partition::run(
+                self.group.clone(),
+                shared.clone(),
+                stop.clone(),
+                receiver,
+            ));
+            self.owned.push(Owned {
+                topic: start.topic.into(),
+                partition: start.partition,
+                shared,
+                stop,
+                inbox,
+                batch: Vec::new(),
+                stored: None,
+                next: start.expected,
+                paused_at: None,
+                draining: false,
+            });
+        }
+        self.index();
+    }
+
+    pub(super) fn remove(&mut self, partitions: &[(String, i32)]) {
+        self.owned.retain(|owned| {
+            let leaves = partitions.iter().any(|name| owned.is(name));
+            if leaves {
+                tracing::info!(
+                    target: "eventkit::consumer",
+                    {
+                    messaging.consumer.group.name = &*self.group.group,
+                    messaging.destination.name = &*owned.topic,
+                    messaging.destination.partition.id = owned.partition,
+                    },
+                    "partition revoked"
+                );
+            }
+            !leaves
+        });
+        self.index();
+    }
+
+    /// Puts a message's record into its partition's batch.
+    pub(super) fn receive(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        record: impl FnOnce(Arc<str>) -> Record,
+    ) {
+        let Some(index) = self.find(message) else {
+            return;
+        };
+        let owned = &mut self.owned[index];
+        // What comes after the decision to give the partition back is for its
+        // next owner.
+        if owned.draining {
+            return;
+        }
+        owned.next = Some(message.offset() + 1);
+        let record = record(owned.topic.clone());
+        owned.shared.received(1, record.size());
+        owned.batch.push(record);
+    }
+
+    pub(super) fn dispatch(&mut self) {
+        for owned in &mut self.owned {
+            if !owned.batch.is_empty() {
+                // A partition whose task is gone is being revoked.
+                let _ = owned.inbox.send(std::mem::take(&mut owned.batch));
+            }
+        }
+    }
+
+    /// Whether a partition waits for its pause or its drain to end.
+    pub(super) fn wants_attention(&self) -> bool {
+        self.owned
+            .iter()
+            .any(|owned| owned.paused_at.is_some() || owned.draining)
+    }
+
+    /// Pauses what is full and resumes what is half empty again.
+    pub(super) fn throttle(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        let limits = self.group.limits;
+        for owned in &mut self.owned {
+            if owned.draining {
+                continue;
+            }
+            let fill = [
+                (owned.shared.buffered(), limits.buffered),
+                (owned.shared.buffered_bytes(), limits.buffered_bytes),
+                (owned.shared.window(), limits.uncommitted),
+            ];
+            match owned.paused_at {
+                None if fill.iter().any(|(held, most)| held >= most) => {
+                    owned.change_flow(consumer, &self.group, true);
+                }
+                Some(since)
+                    if since.elapsed() >= SHORTEST_PAUSE
+                        && fill.iter().all(|(held, most)| *held <= most / 2) =>
+                {
+                    owned.change_flow(consumer, &self.group, false);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Hands progress to librdkafka: only of partitions owned now, only forwards.
+    pub(super) fn store_offsets(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        let mut list = TopicPartitionList::new();
+        for owned in &mut self.owned {
+            let next = owned.shared.next_offset();
+            if next > owned.stored
+                && let Some(next) = next
+                && list
+                    .add_partition_offset(
+                        &owned.topic,
+                        owned.partition,
+                        rdkafka::Offset::Offset(next),
+                    )
+                    .is_ok()
+            {
+                owned.stored = Some(next);
+            }
+        }
+        if list.count() > 0
+            && let Err(error) = consumer.store_offsets(&list)
+        {
+            tracing::debug!(target: "eventkit::consumer", group = &*self.group.group, %error, "storing offsets");
+        }
+    }
+
+    /// Some partition's position is not in its log any more: goes on with what
+    /// is there, and says how much is not.
+    pub(super) fn recover_positions(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        let mut moved = false;
+        for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
+            let Some(next) = owned.next else { continue };
+            match positions::outside_log(consumer, &owned.topic, owned.partition, next) {
+                Ok(None) => {}
+                Ok(Some(from)) => {
+                    moved = true;
+                    owned.next = Some(from);
+                    report_deleted(&self.group, owned, next, from);
+                }
+                Err(error) => owned.report_standstill(&self.group, &error),
+            }
+        }
+        if !moved {
+            return;
+        }
+        // librdkafka has stopped these partitions and refuses to seek them, so
+        // all are assigned anew, each at the position that it has reached.
+        let mut list = TopicPartitionList::new();
+        for owned in &mut self.owned {
+            let at = owned
+                .next
+                .map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
+            let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
+            owned.paused_at = None;
+        }
+        if let Err(error) = context::reassign(consumer, &list) {
+            for owned in &self.owned {
+                owned.report_standstill(&self.group, &error);
+            }
+        }
+    }
+
+    /// Begin nothing new in these partitions, and fetch no more for them.
+    pub(super) fn drain(
+        &mut self,
+        consumer: &BaseConsumer<SourceContext>,
+        partitions: &[(String, i32)],
+    ) {
+        let mut list = TopicPartitionList::new();
+        for owned in self.named_mut(partitions) {
+            owned.draining = true;
+            owned.batch.clear();
+            owned.stop.drain.cancel();
+            list.add_partition(&owned.topic, owned.partition);
+        }
+        if list.count() > 0 {
+            let _ = consumer.pause(&list);
+        }
+    }
+
+    /// Drop what still runs in these partitions.
+    pub(super) fn kill(&mut self, partitions: &[(String, i32)]) {
+        for owned in self.named_mut(partitions) {
+            owned.draining = true;
+            owned.stop.drain.cancel();
+            owned.stop.kill.cancel();
+        }
+    }
+
+    pub(super) fn have_ended(&self, partitions: &[(String, i32)]) -> bool {
+        self.owned
+            .iter()
+            .filter(|owned| partitions.iter().any(|name| owned.is(name)))
+            .all(|owned| owned.shared.has_ended())
+    }
+
+    /// Records of partitions that are still at work.
+    pub(super) fn unfinished(&self) -> usize {
+        self.owned
+            .iter()
+            .filter(|owned| !owned.shared.has_ended())
+            .map(|owned| owned.shared.buffered())
+            .sum()
+    }
+
+    pub(super) fn partitions(&self) -> Vec<(String, i32)> {
+        self.owned
+            .iter()
+            .map(|owned| (owned.topic.to_string(), owned.partition))
+            .collect()
+    }
+
+    fn named_mut(&mut self, partitions: &[(String, i32)]) -> impl Iterator<Item = &mut Owned> {
+        self.owned
+            .iter_mut()
+            .filter(move |owned| partitions.iter().any(|name| owned.is(name)))
+    }
+
+    fn find(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        let handle = message.topic_ptr() as usize;
+        let partition = message.partition();
+        if let Some((topic, last, index)) = self.last
+            && (topic, last) == (handle, partition)
+        {
+            return Some(index);
+        }
+        let index = *self.by_name.get(&Name(message.topic(), partition))?;
+        self.last = Some((handle, partition, index));
+        Some(index)
+    }
+
+    fn index(&mut self) {
+        self.last = None;
+        self.by_name = self
+            .owned
+            .iter()
+            .enumerate()
+            .map(|(index, owned)| ((owned.topic.clone(), owned.partition), index))
+            .collect();
+    }
+}
+
+/// Looks up `(Arc<str>, i32)` by a borrowed name.
+#[derive(Hash)]
+struct Name<'a>(&'a str, i32);
+
+impl hashbrown::Equivalent<(Arc<str>, i32)> for Name<'_> {
+    fn equivalent(&self, key: &(Arc<str>, i32)) -> bool {
+        (self.0, self.1) == (&*key.0, key.1)
+    }
+}
+
+impl Owned {
+    fn report_standstill(&self, group: &GroupContext, error: &rdkafka::error::KafkaError) {
+        tracing::error!(
+            target: "eventkit::consumer",
+            {
+                messaging.consumer.group.name = &*group.group,
+                messaging.destination.name = &*self.topic,
+                messaging.destination.partition.id = self.partition,
+                %error,
+            },
+            "the partition may stand still: a position is not in its log, and it cannot be moved; restart the process"
+        );
+    }
+
+    fn is(&self, (topic, partition): &(String, i32)) -> bool {
+        (&*self.topic, self.partition) == (topic.as_str(), *partition)
+    }
+
+    fn change_flow(
+        &mut self,
+        consumer: &BaseConsumer<SourceContext>,
+        group: &GroupContext,
+        pause: bool,
+    ) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, self.partition);
+        let changed = if pause {
+            consumer.pause(&list)
+        } else {
+            consumer.resume(&list)
+        };
+        if let Err(error) = changed {
+            tracing::warn!(target: "eventkit::consumer", group = &*group.group, %error, pause, "changing a partition's flow");
+            return;
+        }
+        self.paused_at = pause.then(Instant::now);
+        tracing::info!(
+            target: "eventkit::consumer",
+            {
+            messaging.consumer.group.name = &*group.group,
+            messaging.destination.name = &*self.topic,
+            messaging.destination.partition.id = self.partition,
+            buffered = self.shared.buffered(),
+            buffered_bytes = self.shared.buffered_bytes(),
+            },
+            "partition {}",
+            if pause { "paused" } else { "resumed" }
+        );
+    }
+}
+
+fn report_deleted(group: &GroupContext, owned: &Owned, next: i64, from: i64) {
+    // Negative where the topic was made anew and is shorter than it was.
+    let deleted = (from - next).max(0);
+    tracing::error!(
+        target: "eventkit::consumer",
+        {
+            messaging.consumer.group.name = &*group.group,
+            messaging.destination.name = &*owned.topic,
+            messaging.destination.partition.id = owned.partition,
+            position = next,
+            resumed_at = from,
+            deleted,
+        },
+        "{deleted} records were deleted by the broker before this group read them"
+    );
+}

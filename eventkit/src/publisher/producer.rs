@@ -1,0 +1,123 @@
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use crate::error::{Error, Result};
+use crate::kafka::{Connection, LoggedContext, Role};
+
+/// How long a full send queue is left alone before the next try.
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
+
+const DEFAULTS: &[(&str, &str)] = &[
+    // No duplicate and no reordering by resending; implies acks=all.
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // A handler waits for its events' acknowledgement, so latency counts; under
+    // load the queue fills batches by itself.
+    ("linger.ms", "2"),
+    ("message.timeout.ms", "30000"),
+    // The broker's own limit decides, not the client's guess at it.
+    ("message.max.bytes", "67108864"),
+    ("compression.type", "lz4"),
+    // The partitioner of the Java clients, so that one key has one partition,
+    // whoever writes it.
+    ("partitioner", "murmur2_random"),
+];
+
+/// Where an event stands after it was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Published {
+    /// The event's id.
+    pub id: String,
+    /// Its topic.
+    pub topic: &'static str,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset in the partition.
+    pub offset: i64,
+}
+
+/// The librdkafka producer: raw records in, acknowledgements out.
+#[derive(Clone)]
+pub(crate) struct Producer {
+    producer: FutureProducer<LoggedContext>,
+}
+
+/// A record to write, borrowed from whoever may have to write it again.
+pub(crate) struct RawRecord<'a> {
+    pub(crate) topic: &'a str,
+    /// `None`: the partition that the key belongs to.
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) headers: OwnedHeaders,
+}
+
+impl Producer {
+    pub(crate) fn new(connection: &Connection) -> Result<Self> {
+        connection.validate()?;
+        let producer = connection
+            .client(Role::Producer, DEFAULTS)
+            .create_with_context(LoggedContext)
+            .map_err(|error| Error::kafka("creating the producer", error))?;
+        Ok(Self { producer })
+    }
+
+    /// Resolves with partition and offset when all in-sync replicas have the record.
+    pub(crate) async fn send(&self, record: RawRecord<'_>) -> Result<(i32, i64), KafkaError> {
+        let mut queued = FutureRecord::<[u8], [u8]> {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.payload,
+            key: record.key,
+            timestamp: None,
+            headers: Some(record.headers),
+        };
+        let acknowledgement = loop {
+            match self.producer.send_result(queued) {
+                Ok(acknowledgement) => break acknowledgement,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
+                    queued = record;
+                    tokio::time::sleep(QUEUE_FULL_WAIT).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        };
+        match acknowledgement.await {
+            Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
+            Ok(Err((error, _))) => Err(error),
+            Err(_) => Err(KafkaError::Canceled),
+        }
+    }
+
+    pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
+        let producer = self.producer.clone();
+        let flushed = tokio::task::spawn_blocking(move || producer.flush(timeout));
+        match flushed.await {
+            Ok(flushed) => flushed.map_err(|error| Error::kafka("flushing the producer", error)),
+            Err(_) => Err(Error::Unfinished("the producer was not flushed".into())),
+        }
+    }
+}
+
+pub(crate) fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
+/// Whether the broker would answer the same next time.
+pub(crate) fn is_refusal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidTimestamp
+                | RDKafkaErrorCode::PolicyViolation
+        )
+    )
+}

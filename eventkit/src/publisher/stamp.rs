@@ -1,0 +1,182 @@
+//! From an encoded event to a record: id, time, correlation, causation, trace.
+
+use std::time::SystemTime;
+
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
+use tracing::Span;
+use uuid::Uuid;
+
+use super::producer::{RawRecord, is_refusal};
+use crate::error::PublishError;
+use crate::event::{Headers, OutgoingEvent, headers, id, wire};
+use crate::ffi::append_header;
+use crate::handler::Delivery;
+use crate::telemetry::propagation;
+
+/// What an event gets from where it is published.
+#[derive(Debug)]
+pub(super) struct Stamp {
+    pub(super) id: Uuid,
+    pub(super) correlation_id: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) extra: Headers,
+    causation_id: Option<String>,
+    /// Trace headers of the delivery, passed on where no span has a context.
+    trace: Headers,
+}
+
+impl Stamp {
+    /// For an event that a handler returned.
+    pub(super) fn returned(delivery: &Delivery, position: usize) -> Self {
+        Self::caused(delivery, &format!("returned/{position}"))
+    }
+
+    /// For an event that is published by a call, in a handler or outside.
+    pub(super) fn explicit(delivery: Option<&Delivery>, event_type: &str) -> Self {
+        match delivery {
+            Some(delivery) => {
+                let number = delivery.next_published();
+                Self::caused(delivery, &format!("published/{number}/{event_type}"))
+            }
+            None => Self {
+                id: id::fresh(),
+                correlation_id: None,
+                subject: None,
+                extra: Headers::new(),
+                causation_id: None,
+                trace: Headers::new(),
+            },
+        }
+    }
+
+    fn caused(delivery: &Delivery, position: &str) -> Self {
+        let attributes = delivery.attributes();
+        let cause = attributes.id();
+        Self {
+            id: id::derived(&attributes.source(), &cause, delivery.handler(), position),
+            correlation_id: Some(delivery.correlation_id().into_owned()),
+            subject: None,
+            extra: Headers::new(),
+            causation_id: Some(cause.into_owned()),
+            trace: delivery.trace_headers(),
+        }
+    }
+}
+
+/// An event that can be sent as often as it takes, always the same.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    event: OutgoingEvent,
+    stamp: Stamp,
+    id: String,
+    correlation_id: String,
+    source: String,
+    time: String,
+}
+
+impl Prepared {
+    pub(super) fn new(event: OutgoingEvent, stamp: Stamp, service: &str) -> Self {
+        let id = stamp.id.hyphenated().to_string();
+        Self {
+            correlation_id: stamp.correlation_id.clone().unwrap_or_else(|| id.clone()),
+            source: event.source.unwrap_or(service).to_owned(),
+            time: wire::format_time(SystemTime::now()),
+            id,
+            event,
+            stamp,
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn topic(&self) -> &'static str {
+        self.event.topic
+    }
+
+    pub(super) fn span(&self) -> Span {
+        tracing::info_span!(
+            "send",
+            otel.name = format_args!("send {}", self.event.topic),
+            otel.kind = "producer",
+            otel.status_code = tracing::field::Empty,
+            otel.status_description = tracing::field::Empty,
+            error.type = tracing::field::Empty,
+            messaging.system = "kafka",
+            messaging.operation.name = "send",
+            messaging.operation.type = "send",
+            messaging.destination.name = self.event.topic,
+            messaging.destination.partition.id = tracing::field::Empty,
+            messaging.kafka.offset = tracing::field::Empty,
+            messaging.message.id = self.id,
+            messaging.message.conversation_id = self.correlation_id,
+            messaging.message.body.size = self.event.payload.len(),
+            cloudevents.event_type = self.event.event_type,
+        )
+    }
+
+    pub(super) fn record(&self, span: &Span) -> RawRecord<'_> {
+        let list = OwnedHeaders::new_with_capacity(12);
+        let put =
+            |name: &str, value: &str| append_header(&list, name.as_bytes(), Some(value.as_bytes()));
+        put(headers::SPEC_VERSION, "1.0");
+        put(headers::ID, &self.id);
+        put(headers::TYPE, self.event.event_type);
+        put(headers::SOURCE, &self.source);
+        put(headers::TIME, &self.time);
+        if let Some(subject) = self.subject() {
+            put(headers::SUBJECT, subject);
+        }
+        put(headers::CONTENT_TYPE, headers::JSON);
+        put(headers::CORRELATION_ID, &self.correlation_id);
+        if let Some(cause) = &self.stamp.causation_id {
+            put(headers::CAUSATION_ID, cause);
+        }
+        let traced = propagation::inject(span, put);
+        for (name, value) in self.stamp.trace.iter() {
+            if !traced || name == headers::BAGGAGE.as_bytes() {
+                append_header(&list, name, value);
+            }
+        }
+        for (name, value) in self.stamp.extra.iter() {
+            append_header(&list, name, value);
+        }
+        RawRecord {
+            topic: self.event.topic,
+            partition: None,
+            key: self.event.key.as_deref(),
+            payload: Some(&self.event.payload),
+            headers: list,
+        }
+    }
+
+    pub(super) fn error(&self, source: KafkaError) -> PublishError {
+        let event_type = self.event.event_type.to_owned();
+        let topic = self.event.topic.to_owned();
+        let refused = is_refusal(&source);
+        let source = source.into();
+        if refused {
+            PublishError::Refused {
+                event_type,
+                topic,
+                source,
+            }
+        } else {
+            PublishError::Unacknowledged {
+                event_type,
+                topic,
+                source,
+            }
+        }
+    }
+
+    fn subject(&self) -> Option<&str> {
+        self.stamp
+            .subject
+            .as_deref()
+            .or_else(|| std::str::from_utf8(self.event.key.as_deref()?).ok())
+            .filter(|subject| wire::is_clean(subject))
+    }
+}

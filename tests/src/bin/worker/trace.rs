@@ -1,0 +1,74 @@
+//! Five services that one order passes through. One attempt fails on the way,
+//! and the last step ends in the dead-letter topic.
+
+use eventkit::prelude::*;
+use eventkit::{HandlerDefinition, StartFrom, handlers};
+use eventkit_tests::app;
+
+macro_rules! events {
+    ($($name:ident, $event_type:literal, $topic:literal;)*) => {$(
+        #[derive(Event, Serialize, Deserialize)]
+        #[event(type = $event_type, topic = $topic, key = order)]
+        pub(crate) struct $name {
+            pub(crate) order: String,
+        }
+    )*};
+}
+
+events! {
+    OrderRequested, "OrderRequested.v1", "trace-requests";
+    OrderPlaced, "OrderPlaced.v1", "trace-orders";
+    StockReserved, "StockReserved.v1", "trace-stock";
+    PaymentCharged, "PaymentCharged.v1", "trace-payments";
+}
+
+#[handler(event = "OrderRequested.v1")]
+async fn place(request: OrderRequested) -> OrderPlaced {
+    OrderPlaced {
+        order: request.order,
+    }
+}
+
+#[handler(event = "OrderPlaced.v1", retry(attempts = 3, backoff = "10ms..20ms"))]
+async fn reserve(placed: OrderPlaced, Attempt(attempt): Attempt) -> anyhow::Result<StockReserved> {
+    anyhow::ensure!(attempt > 1, "the stock is being counted");
+    Ok(StockReserved {
+        order: placed.order,
+    })
+}
+
+#[handler(event = "StockReserved.v1")]
+async fn charge(reserved: StockReserved, publisher: Publisher) -> anyhow::Result<()> {
+    let order = reserved.order;
+    publisher.publish(&PaymentCharged { order }).await?;
+    Ok(())
+}
+
+#[handler(event = "PaymentCharged.v1")]
+async fn notify(_: PaymentCharged) -> Result<(), HandlerError> {
+    Err(HandlerError::reject("the customer has no address"))
+}
+
+#[handler(event = "OrderPlaced.v1")]
+async fn count_order(_: OrderPlaced) {}
+
+#[handler(event = "PaymentCharged.v1")]
+async fn count_payment(_: PaymentCharged) {}
+
+/// Runs one service; its group has a name of this run's own.
+pub(crate) async fn run(service: &str, group: &str) -> eventkit::Result<()> {
+    let handlers: Vec<HandlerDefinition> = match service {
+        "order" => handlers![place],
+        "inventory" => handlers![reserve],
+        "payment" => handlers![charge],
+        "notification" => handlers![notify],
+        "analytics" => handlers![count_order, count_payment],
+        other => panic!("no service {other}"),
+    };
+    let _telemetry = eventkit::telemetry::init(service)?;
+    app(group)
+        .handlers(handlers)
+        .start_from(StartFrom::Latest)
+        .run()
+        .await
+}

@@ -1,0 +1,24 @@
+//! Helpers for the tests against real servers: what they need of Kafka, of
+//! processes, of Jaeger, and how they wait.
+
+#![allow(missing_docs)]
+
+mod effects;
+mod event;
+mod jaeger;
+mod kafka;
+mod logs;
+mod process;
+mod redis_server;
+mod servers;
+mod wait;
+
+pub use effects::{Effect, Effects};
+pub use event::{Step, on};
+pub use jaeger::{Jaeger, JaegerSpan};
+pub use kafka::{Admin, RawHeaders, RawRecord, RawWriter, read_all};
+pub use logs::{Logged, Logs};
+pub use process::{Process, program, worker};
+pub use redis_server::RedisServer;
+pub use servers::{app, jaeger_url, kafka_servers, otlp_endpoint, redis_url, unique};
+pub use wait::{eventually, eventually_within, settles_at};

@@ -1,0 +1,46 @@
+use eventkit::{App, Settings};
+
+/// What `tests/run` and `tests/stack/up` put into the environment.
+fn variable(name: &str) -> String {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => value,
+        _ => panic!("{name} is not set: these tests need servers, run tests/run"),
+    }
+}
+
+/// Kafka's address.
+pub fn kafka_servers() -> String {
+    variable("KAFKA_BOOTSTRAP_SERVERS")
+}
+
+/// The Redis that all tests share; see [`RedisServer`](crate::RedisServer) for one of their own.
+pub fn redis_url() -> String {
+    variable("REDIS_URL")
+}
+
+/// Where Jaeger takes spans.
+pub fn otlp_endpoint() -> String {
+    variable("OTEL_EXPORTER_OTLP_ENDPOINT")
+}
+
+/// Where Jaeger is asked.
+pub fn jaeger_url() -> String {
+    variable("JAEGER_QUERY_URL")
+}
+
+pub(crate) fn redis_program() -> String {
+    variable("EVENTKIT_REDIS_SERVER")
+}
+
+/// A name that no other test and no earlier run has.
+pub fn unique(name: &str) -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    format!("{name}-{}", &id[..8])
+}
+
+/// An App on the real Kafka that takes nothing from files or the environment.
+pub fn app(group: &str) -> App {
+    App::new(group)
+        .settings(Settings::default())
+        .bootstrap_servers(kafka_servers())
+}
