@@ -84,7 +84,7 @@ pub mod __private {
     pub use crate::handler::{
         __MISWRITTEN as MISWRITTEN, __blocking as blocking, __dedup_key as dedup_key,
         __define as define, __inline as inline, __parameter as parameter, __spawned as spawned,
-        Dedup, Linked, Policy, Registered,
+        Dedup, Invocation, Linked, Policy, Registered,
     };
     pub use inventory;
 }

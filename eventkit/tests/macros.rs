@@ -204,8 +204,11 @@ mod mail {
     use super::*;
 
     #[handler(event = "OrderChecked", dedup, retry(attempts = 1))]
-    pub(super) fn confirm(_: State<u64>, event: OrderChecked) -> impl IntoEvents {
-        event.id.map(|order_id| StockReserved { order_id })
+    pub(super) fn confirm(
+        _: State<u64>,
+        OrderChecked { id }: OrderChecked,
+    ) -> Result<impl IntoEvents, std::fmt::Error> {
+        Ok(id.map(|order_id| StockReserved { order_id }))
     }
 }
 
@@ -278,7 +281,7 @@ async fn a_handler_is_still_a_function() {
         StockReserved { order_id: 7 }.into()
     );
     assert_eq!(
-        published(mail::confirm(State(1), OrderChecked { id: Some(7) })),
+        published(mail::confirm(State(1), OrderChecked { id: Some(7) }).expect("confirms")),
         1
     );
 }

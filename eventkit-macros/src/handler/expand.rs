@@ -1,49 +1,51 @@
 //! What is written beside the user's function.
 //!
-//! Types are checked at their own tokens. Each bound is asked for in the same
-//! words at the same place wherever it is needed, so that the compiler, which
-//! drops a diagnostic that repeats another, reports a wrong type once.
+//! Types are checked at their own tokens. A parameter's bound is needed several
+//! times, and each time asked for at the one token that `Parameters` puts for
+//! its type: the compiler drops an error that it gave before for the same place.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::Type;
 use syn::spanned::Spanned;
 
 use super::parse::Function;
-use super::validate::{Dedup, Handler, Policy, Runs, event_parameter};
+use super::validate::{Dedup, Handler, Policy, Runs, event_parameter, names_no_type};
 use crate::duration;
 
 pub(super) fn handler(function: &Function, handler: &Handler<'_>) -> TokenStream {
     let name = &function.signature.ident;
     let handler_name = &handler.name;
-    let events: Vec<TokenStream> = handler.parameters.iter().map(|ty| event_of(ty)).collect();
-    let needs = handler.parameters.iter().map(|ty| {
-        quote_spanned!(ty.span()=> <#ty as ::eventkit::FromDelivery>::requirements(requirements);)
-    });
+    let parameters = Parameters::of(handler);
+    let (types, events) = (parameters.types(), parameters.events());
+    let needs = parameters.needs();
     let event = &handler.event;
-    let check = quote_spanned! {event.span()=>
-        ::eventkit::__private::handler_event(#event, &[#(#events),*])
-    };
+    let check =
+        quote_spanned!(event.span()=> ::eventkit::__private::handler_event(#event, #events));
     let policy = policy(&handler.policy, &handler.parameters);
-    let invoke = invoke(function, handler);
+    let invoke = invoke(function, handler, &parameters);
     let line = quote_spanned!(name.span()=> line!());
     let cfgs: Vec<_> = function.cfgs().collect();
     let registered = registered(
         function,
-        &quote! {
+        &quote! {{
+            #types
             ::eventkit::__private::define(
                 #handler_name,
                 (file!(), #line),
-                &[#(#events),*],
+                #events,
                 #policy,
-                |requirements| { #(#needs)* },
+                #needs,
                 #invoke,
             )
-        },
+        }},
     );
     quote! {
         #(#cfgs)*
-        const _: () = #check;
+        const _: () = {
+            #types
+            #check
+        };
         #registered
         #(#cfgs)*
         ::eventkit::__private::inventory::submit! {
@@ -87,39 +89,73 @@ fn registered(function: &Function, definition: &TokenStream) -> TokenStream {
     }
 }
 
-fn event_of(ty: &Type) -> TokenStream {
-    quote_spanned!(ty.span()=> <#ty as ::eventkit::FromDelivery>::EVENT)
+/// The types of the parameters, each behind a name that is one token long.
+struct Parameters<'a> {
+    named: Vec<(Ident, &'a Type)>,
 }
 
-/// The call that makes a parameter, laid over the type from its first token to
-/// its last: there `event_of` asks for the same bound.
-fn make_parameter(ty: &Type, delivery: &Ident) -> TokenStream {
-    let spans = ty.to_token_stream().into_iter().map(|token| token.span());
-    let (first, last) = (ty.span(), spans.last().unwrap_or_else(|| ty.span()));
-    let mut call = quote_spanned!(first=> ::eventkit::__private::parameter::<#ty);
-    call.extend(quote_spanned!(last=> >(&#delivery).await?));
-    call
+impl<'a> Parameters<'a> {
+    fn of(handler: &Handler<'a>) -> Self {
+        let types = handler.parameters.iter().enumerate();
+        let named = types.map(|(i, ty)| (Ident::new(&format!("__Parameter{i}"), ty.span()), *ty));
+        Self {
+            named: named.collect(),
+        }
+    }
+
+    /// The names' definitions, to stand where the others are used.
+    fn types(&self) -> TokenStream {
+        self.each(|name, ty| quote!(type #name = #ty;))
+    }
+
+    fn events(&self) -> TokenStream {
+        let events = self.each(
+            |name, _| quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::EVENT,),
+        );
+        quote!(&[#events])
+    }
+
+    fn needs(&self) -> TokenStream {
+        let needs = self.each(|name, _| {
+            quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::requirements(needs);)
+        });
+        quote!(|needs| { #needs })
+    }
+
+    fn make(&self, delivery: &Ident, values: &[Ident]) -> TokenStream {
+        let mut values = values.iter();
+        self.each(|name, _| {
+            let value = values.next();
+            quote_spanned! {name.span()=>
+                let #value = ::eventkit::__private::parameter::<#name>(&#delivery).await?;
+            }
+        })
+    }
+
+    fn each(&self, write: impl FnMut(&Ident, &Type) -> TokenStream) -> TokenStream {
+        let mut write = write;
+        self.named
+            .iter()
+            .map(|(name, ty)| write(name, ty))
+            .collect()
+    }
 }
 
 /// The closure that runs the handler: makes its parameters, calls it, encodes
 /// what it returns.
-fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
+fn invoke(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_>) -> TokenStream {
     let name = &function.signature.ident;
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let delivery = local("delivery");
-    let parameters: Vec<Ident> = (0..handler.parameters.len())
+    let values: Vec<Ident> = (0..handler.parameters.len())
         .map(|i| local(&format!("parameter{i}")))
         .collect();
-    let made = handler
-        .parameters
-        .iter()
-        .map(|ty| make_parameter(ty, &delivery));
-    let make = quote!(#(let #parameters = #made;)*);
+    let make = parameters.make(&delivery, &values);
     let outcome = |returned| match handler.returns {
         None => {
             quote_spanned!(name.span()=> <() as ::eventkit::IntoOutcome>::into_outcome(#returned))
         }
-        Some(ty @ Type::ImplTrait(_)) => {
+        Some(ty) if names_no_type(ty) => {
             quote_spanned!(ty.span()=> ::eventkit::IntoOutcome::into_outcome(#returned))
         }
         Some(ty) => {
@@ -128,11 +164,11 @@ fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
     };
     let run = match handler.runs {
         Runs::Inline | Runs::Spawned => {
-            let outcome = outcome(quote_spanned!(name.span()=> #name(#(#parameters),*).await));
+            let outcome = outcome(quote_spanned!(name.span()=> #name(#(#values),*).await));
             quote_spanned!(name.span()=> async move { #make #outcome })
         }
         Runs::Blocking => {
-            quote!(async move { #make ::core::result::Result::Ok((#(#parameters,)*)) })
+            quote!(async move { #make ::core::result::Result::Ok((#(#values,)*)) })
         }
     };
     let run = match handler.runs {
@@ -143,12 +179,12 @@ fn invoke(function: &Function, handler: &Handler<'_>) -> TokenStream {
             ::eventkit::__private::spawned(#delivery.clone(), ::std::boxed::Box::pin(#run))
         },
         Runs::Blocking => {
-            let outcome = outcome(quote!(#name(#(#parameters),*)));
+            let outcome = outcome(quote!(#name(#(#values),*)));
             quote! {
                 ::eventkit::__private::blocking(
                     #delivery.clone(),
                     #run,
-                    |(#(#parameters,)*)| #outcome,
+                    |(#(#values,)*)| #outcome,
                 )
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{FnArg, LitStr, ReturnType, Signature, Type};
 
@@ -140,8 +142,8 @@ fn parameters<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a Type
                             ),
                         );
                     }
-                    Type::ImplTrait(_) => errors.at(
-                        &parameter.ty,
+                    ty if names_no_type(ty) => errors.at(
+                        ty,
                         "a handler names the types of its parameters: put a type for `impl …`",
                     ),
                     _ => {}
@@ -154,6 +156,18 @@ fn parameters<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a Type
         errors.at(variadic, "a handler names each of its parameters");
     }
     types
+}
+
+/// `impl Trait`, or something with it inside.
+pub(super) fn names_no_type(ty: &Type) -> bool {
+    fn within(tokens: TokenStream) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(word) => word == "impl",
+            TokenTree::Group(group) => within(group.stream()),
+            _ => false,
+        })
+    }
+    within(ty.to_token_stream())
 }
 
 fn event(options: &Options, errors: &mut Errors) -> Option<LitStr> {

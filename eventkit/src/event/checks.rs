@@ -57,7 +57,7 @@ pub const fn handler_event(named: &'static str, parameters: &[Option<Declared>])
         panic!("this handler has no parameter that is an event: take the event it names");
     }
     if events > 1 {
-        panic!("a handler takes one event, and this one has two parameters that are events");
+        panic!("a handler takes one event, and this one takes several: write a handler for each");
     }
     let found = Declared::among(parameters).event_type;
     // A type whose derive failed has no name, and its own error is enough.
