@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use eventkit::prelude::*;
 use eventkit::{HandlerDefinition, Running, Settings, handlers};
 use eventkit_tests::{
-    Admin, Effects, Logs, RawRecord, RawWriter, RedisServer, Step, app, eventually, kafka_servers,
-    on, settles_at, unique,
+    Admin, Effects, Logs, RawRecord, RawWriter, RedisServer, Step, eventually, kafka_servers, on,
+    settles_at, unique,
 };
 
 #[handler(event = "Step.v1", dedup(ttl = "1h"))]
@@ -55,7 +55,12 @@ impl Place {
     }
 
     fn app(&self, handlers: Vec<HandlerDefinition>) -> App {
-        app(&self.group)
+        // A claim whose answer is lost with Redis holds until its lease ends.
+        let mut settings = Settings::default();
+        settings.dedup_lease = Duration::from_secs(3);
+        App::new(&self.group)
+            .settings(settings)
+            .bootstrap_servers(kafka_servers())
             .redis_url(self.redis.url())
             .handlers(on(&self.topic, handlers))
             .state(self.effects.clone())
@@ -185,17 +190,7 @@ async fn redis_away_makes_deliveries_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_redis_makes_deliveries_wait_and_not_the_shutdown() {
     let place = Place::new("frozen").await;
-    let short_lease = async || {
-        let mut settings = Settings::default();
-        settings.dedup_lease = Duration::from_secs(3);
-        let app = place.app(handlers![once]).settings(settings);
-        ready(
-            app.bootstrap_servers(kafka_servers())
-                .redis_url(place.redis.url()),
-        )
-        .await
-    };
-    let running = short_lease().await;
+    let running = ready(place.app(handlers![once])).await;
     place.write("before", 0..20).await;
     eventually("events are handled", async || place.effects.len() == 20).await;
     Admin::new()
@@ -213,8 +208,7 @@ async fn a_frozen_redis_makes_deliveries_wait_and_not_the_shutdown() {
     );
     assert_eq!(place.effects.len(), 20);
     place.redis.thaw();
-    // A claim that Redis took in while it stood still holds until its lease ends.
-    let running = short_lease().await;
+    let running = ready(place.app(handlers![once])).await;
     eventually("the rest is handled", async || place.effects.len() == 40).await;
     running.shutdown().await.expect("an orderly end");
 }
