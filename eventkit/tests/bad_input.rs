@@ -128,6 +128,7 @@ async fn headers_and_keys_survive_the_dead_letter() {
         .header("Repeated", "2")
         .header("binary", [0, 255, 10].as_slice())
         .header("empty", "")
+        .header("eventkit-of-another-make", "kept")
         .key([0xff, 0, b'\n'].as_slice());
     raw.headers.push(("null".into(), None));
     becomes_a_dead_letter(raw.clone(), "exhausted").await;

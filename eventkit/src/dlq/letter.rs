@@ -139,7 +139,7 @@ impl DeadLetter {
         let list = OwnedHeaders::new_with_capacity(32);
         for (name, value) in record.headers().iter() {
             // What an earlier replay added is written anew below.
-            let own = name.starts_with(headers::OWN_PREFIX.as_bytes());
+            let own = headers::is_own(name);
             if !own && (!cut || is_vital(name, value)) {
                 append_header(&list, name, value);
             }

@@ -204,7 +204,7 @@ impl<'a> Replay<'a> {
         ];
         let list = OwnedHeaders::new_with_capacity(24);
         ffi::for_each_header(message, |name, value| {
-            if !name.starts_with(headers::OWN_PREFIX.as_bytes()) {
+            if !headers::is_own(name) {
                 ffi::append_header(&list, name, value);
             } else if let Some(known) = known.iter().find(|known| known.as_bytes() == name)
                 && let Some(value) = value

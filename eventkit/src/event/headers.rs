@@ -25,8 +25,7 @@ pub(crate) const BAGGAGE: &str = "baggage";
 pub(crate) const STRUCTURED_JSON: &str = "application/cloudevents+json";
 pub(crate) const JSON: &str = "application/json";
 
-/// Prefix of everything eventkit adds to a record that it moves elsewhere.
-pub(crate) const OWN_PREFIX: &str = "eventkit-";
+// What eventkit adds to a record that it moves elsewhere.
 pub(crate) const ORIGINAL_TOPIC: &str = "eventkit-original-topic";
 pub(crate) const ORIGINAL_PARTITION: &str = "eventkit-original-partition";
 pub(crate) const ORIGINAL_OFFSET: &str = "eventkit-original-offset";
@@ -41,6 +40,28 @@ pub(crate) const LAST_FAILURE: &str = "eventkit-last-failure-time";
 pub(crate) const REPLAY_COUNT: &str = "eventkit-replay-count";
 pub(crate) const REPLAY_FOR: &str = "eventkit-replay-for";
 pub(crate) const HEADERS_CUT: &str = "eventkit-headers-cut";
+
+/// Whether a header is one that eventkit adds to a dead letter or a replay;
+/// these are written anew at each step.
+pub(crate) fn is_own(name: &[u8]) -> bool {
+    const OWN: [&str; 14] = [
+        ORIGINAL_TOPIC,
+        ORIGINAL_PARTITION,
+        ORIGINAL_OFFSET,
+        ORIGINAL_TIMESTAMP,
+        GROUP,
+        HANDLER,
+        ERROR_KIND,
+        ERROR_MESSAGE,
+        ATTEMPTS,
+        FIRST_FAILURE,
+        LAST_FAILURE,
+        REPLAY_COUNT,
+        REPLAY_FOR,
+        HEADERS_CUT,
+    ];
+    OWN.iter().any(|own| own.as_bytes() == name)
+}
 
 /// The headers of a record, in order: names may repeat, values may be null,
 /// and neither need be UTF-8.

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::task::futures::TaskLocalFuture;
 use tracing::Instrument;
@@ -59,6 +60,9 @@ pub async fn __spawned(delivery: Delivery, run: Invocation) -> Outcome {
 
 /// A plain `fn`: on the blocking pool, after its parameters are made. It cannot
 /// be cancelled: when its delivery is, it runs on and its result is dropped.
+///
+/// The pool is not tokio's, whose runtime waits at its end for every blocking
+/// call: a function that never returns would keep the process from exiting.
 #[doc(hidden)]
 pub async fn __blocking<F, P>(delivery: Delivery, extract: F, call: fn(P) -> Outcome) -> Outcome
 where
@@ -66,9 +70,12 @@ where
     P: Send + 'static,
 {
     let parameters = CURRENT.scope(delivery.clone(), extract).await?;
-    let span = tracing::Span::current();
-    let run = move || span.in_scope(|| CURRENT.sync_scope(delivery, || call(parameters)));
-    joined(AbortOnDrop(tokio::task::spawn_blocking(run))).await
+    let (span, runtime) = (tracing::Span::current(), Handle::current());
+    blocking::unblock(move || {
+        let _context = runtime.enter();
+        span.in_scope(|| CURRENT.sync_scope(delivery, || call(parameters)))
+    })
+    .await
 }
 
 struct AbortOnDrop(JoinHandle<Outcome>);

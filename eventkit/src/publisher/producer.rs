@@ -1,7 +1,8 @@
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::error::{Error, Result};
@@ -43,8 +44,14 @@ pub struct Published {
 /// The librdkafka producer: raw records in, acknowledgements out.
 #[derive(Clone)]
 pub(crate) struct Producer {
-    producer: FutureProducer<LoggedContext>,
+    producer: Client,
+    /// Sends one record a batch. A broker refuses a batch as a whole, and only
+    /// alone does a record show whether it is too large itself.
+    alone: Arc<OnceLock<Client>>,
+    connection: Connection,
 }
+
+type Client = FutureProducer<LoggedContext>;
 
 /// A record to write, borrowed from whoever may have to write it again.
 pub(crate) struct RawRecord<'a> {
@@ -63,34 +70,47 @@ impl Producer {
             .client(Role::Producer, DEFAULTS)
             .create_with_context(LoggedContext)
             .map_err(|error| Error::kafka("creating the producer", error))?;
-        Ok(Self { producer })
+        Ok(Self {
+            producer,
+            alone: Arc::default(),
+            connection: connection.clone(),
+        })
     }
 
     /// Resolves with partition and offset when all in-sync replicas have the record.
     pub(crate) async fn send(&self, record: RawRecord<'_>) -> Result<(i32, i64), KafkaError> {
-        let mut queued = FutureRecord::<[u8], [u8]> {
-            topic: record.topic,
-            partition: record.partition,
-            payload: record.payload,
-            key: record.key,
+        let RawRecord {
+            topic,
+            partition,
+            key,
+            payload,
+            headers,
+        } = record;
+        let with = |headers| FutureRecord {
+            topic,
+            partition,
+            payload,
+            key,
             timestamp: None,
-            headers: Some(record.headers),
+            headers,
         };
-        let acknowledgement = loop {
-            match self.producer.send_result(queued) {
-                Ok(acknowledgement) => break acknowledgement,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                    queued = record;
-                    tokio::time::sleep(QUEUE_FULL_WAIT).await;
-                }
-                Err((error, _)) => return Err(error),
+        let sent = match transmit(&self.producer, with(Some(headers))).await {
+            Err((error, headers)) if is_too_large(&error) => {
+                transmit(self.alone()?, with(headers)).await
             }
+            sent => sent,
         };
-        match acknowledgement.await {
-            Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
-            Ok(Err((error, _))) => Err(error),
-            Err(_) => Err(KafkaError::Canceled),
+        sent.map_err(|(error, _)| error)
+    }
+
+    fn alone(&self) -> Result<&Client, KafkaError> {
+        if let Some(client) = self.alone.get() {
+            return Ok(client);
         }
+        let mut config = self.connection.client(Role::Producer, DEFAULTS);
+        config.set("batch.num.messages", "1");
+        let client = config.create_with_context(LoggedContext)?;
+        Ok(self.alone.get_or_init(|| client))
     }
 
     pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
@@ -100,6 +120,29 @@ impl Producer {
             Ok(flushed) => flushed.map_err(|error| Error::kafka("flushing the producer", error)),
             Err(_) => Err(Error::Unfinished("the producer was not flushed".into())),
         }
+    }
+}
+
+/// Waits for a place in the queue, then for the acknowledgement. A failure gives
+/// the headers back.
+async fn transmit(
+    client: &Client,
+    mut queued: FutureRecord<'_, [u8], [u8]>,
+) -> Result<(i32, i64), (KafkaError, Option<OwnedHeaders>)> {
+    let acknowledgement = loop {
+        match client.send_result(queued) {
+            Ok(acknowledgement) => break acknowledgement,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
+                queued = record;
+                tokio::time::sleep(QUEUE_FULL_WAIT).await;
+            }
+            Err((error, record)) => return Err((error, record.headers)),
+        }
+    };
+    match acknowledgement.await {
+        Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
+        Ok(Err((error, message))) => Err((error, message.headers().cloned())),
+        Err(_) => Err((KafkaError::Canceled, None)),
     }
 }
 

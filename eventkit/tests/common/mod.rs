@@ -112,7 +112,7 @@ impl Raw {
     /// Without what eventkit put behind the original headers.
     pub fn original(mut self) -> Self {
         self.headers
-            .retain(|(name, _)| !name.starts_with("eventkit-"));
+            .retain(|(name, _)| !name.starts_with("eventkit-") || name.ends_with("another-make"));
         self
     }
 }
