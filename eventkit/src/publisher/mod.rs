@@ -82,11 +82,14 @@ impl Publisher {
     /// # Errors
     ///
     /// See [`PublishError`].
-    pub async fn publish<E>(&self, event: &E) -> Result<Published, PublishError>
+    pub fn publish<'a, E>(
+        &'a self,
+        event: &'a E,
+    ) -> impl Future<Output = Result<Published, PublishError>> + Send + 'a
     where
         E: Event<Kind: CrossesServices>,
     {
-        self.send(Message::new(event)).await
+        self.send(Message::new(event))
     }
 
     /// Publishes one event with headers, subject, id or correlation of its own.
