@@ -4,6 +4,8 @@ use std::fmt;
 
 use rdkafka::error::KafkaError;
 
+use crate::kafka::is_secret;
+
 /// What lies below an error of ours, without its type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -56,9 +58,17 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn kafka(doing: impl Into<String>, source: KafkaError) -> Self {
+        // librdkafka's own text quotes the value, which may be a secret.
+        let source = match source {
+            KafkaError::ClientConfig(_, _, name, _) if is_secret(&name) => {
+                format!("property `{name}` is refused").into()
+            }
+            KafkaError::ClientConfig(_, why, name, _) => format!("property `{name}`: {why}").into(),
+            other => other.into(),
+        };
         Error::Kafka {
             doing: doing.into(),
-            source: source.into(),
+            source,
         }
     }
 }

@@ -75,7 +75,7 @@ pub use handler::{
     Attempt, CancellationToken, Delivery, FromDelivery, HandlerDefinition, HandlerError,
     IntoOutcome, Jitter, Order, Outcome, Requirements, Retry, State,
 };
-pub use publisher::{Message, Published, Publisher, PublisherBuilder};
+pub use publisher::{Message, Published, Publisher, PublisherBuilder, Publishing};
 
 /// What generated code calls. Not part of the API; changes without notice.
 #[doc(hidden)]

@@ -116,7 +116,8 @@ impl Running {
                         .await;
                     match reached.map(|state| state.clone()) {
                         Ok(State::Failed(reason)) => failure(handle, reason),
-                        _ => std::future::pending().await,
+                        Ok(_) => std::future::pending().await,
+                        Err(_) => failure(handle, "its thread ended".into()),
                     }
                 })
             })

@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::plan::{Plan, Topology};
 use crate::dlq::default_topic;
 use crate::embedded::EmbeddedBroker;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::kafka::{Connection, LoggedContext, Role};
 
 /// Says what is wrong; creates what may be created.
@@ -69,8 +69,11 @@ async fn partitions(
     let answer = tokio::task::spawn_blocking(move || {
         let client: BaseConsumer<LoggedContext> = connection
             .client(Role::Consumer, &[])
-            .create_with_context(LoggedContext)?;
-        let metadata = client.fetch_metadata(None, timeout)?;
+            .create_with_context(LoggedContext)
+            .map_err(|error| chain(&Error::kafka("settings", error)))?;
+        let metadata = client
+            .fetch_metadata(None, timeout)
+            .map_err(|error| unreachable(&servers, asked.elapsed(), &error))?;
         Ok(metadata
             .topics()
             .iter()
@@ -79,8 +82,7 @@ async fn partitions(
     })
     .await;
     match answer {
-        Ok(Ok(topics)) => Ok(topics),
-        Ok(Err(error)) => Err(unreachable(&servers, asked.elapsed(), &error)),
+        Ok(answer) => answer,
         Err(error) => Err(format!("asking Kafka for its topics: {error}")),
     }
 }
@@ -105,10 +107,7 @@ async fn dead_letter_topics(
     }
     match create(&plan.topology.connection, &missing, timeout).await {
         Ok(problems) => problems,
-        Err(error) => vec![format!(
-            "creating dead-letter topics: {}",
-            crate::error::chain(&error)
-        )],
+        Err(error) => vec![format!("creating dead-letter topics: {}", chain(&error))],
     }
 }
 

@@ -85,6 +85,9 @@ impl Drop for EndedOnDrop {
     }
 }
 
+/// Deliveries begun in a row.
+const RUN: usize = 64;
+
 type Running = Pin<Box<dyn Future<Output = (Done, Ending)> + Send>>;
 
 /// A finished delivery, by what must be told of it.
@@ -151,6 +154,8 @@ impl Partition {
                     Some(batch) => batch.into_iter().for_each(|record| self.receive(record)),
                     None => break,
                 },
+                // Left over from a long run.
+                () = std::future::ready(()), if self.may_begin() => {}
             }
             self.begin().await;
         }
@@ -209,12 +214,21 @@ impl Partition {
         }
     }
 
+    fn may_begin(&self) -> bool {
+        self.scheduler.has_ready() && self.running.len() < self.group.limits.in_flight
+    }
+
     /// Starts what may run. A delivery that is ready at its first poll ends
     /// here, without a place among the running ones.
     async fn begin(&mut self) {
-        while self.running.len() < self.group.limits.in_flight
-            && let Some((ticket, work)) = self.scheduler.next()
-        {
+        // Not all at once: what runs wants to be polled, and a drain to be seen.
+        for _ in 0..RUN {
+            if self.stop.drain.is_cancelled() || self.running.len() >= self.group.limits.in_flight {
+                break;
+            }
+            let Some((ticket, work)) = self.scheduler.next() else {
+                break;
+            };
             let mut running = self.start(ticket, work);
             match futures_util::poll!(running.as_mut()) {
                 std::task::Poll::Ready((done, ending)) => self.finish(&done, ending),

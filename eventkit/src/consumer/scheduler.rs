@@ -97,6 +97,10 @@ impl<T> Scheduler<T> {
         self.ready.pop_front()
     }
 
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Lets those run that waited for this one.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
         let Some(lane) = ticket.lane else { return };

@@ -202,6 +202,12 @@ impl Source {
             if let Err(reason) = self.rebalance() {
                 break End::Failed(reason);
             }
+            if let Some(name) = self.assignment.died() {
+                break End::Failed(format!("the task of {name} panicked; restart the process"));
+            }
+            if self.pending.is_none() {
+                self.assignment.recover_positions(&self.consumer);
+            }
             self.assignment.throttle(&self.consumer);
             self.store_offsets();
         };
@@ -212,11 +218,15 @@ impl Source {
     fn poll(&mut self) -> Result<(), String> {
         let busy = self.pending.is_some() || self.assignment.wants_attention();
         let mut timeout = if busy { BUSY_POLL } else { IDLE_POLL };
+        let mut bytes = 0;
         for _ in 0..BATCH {
             match self.consumer.poll(timeout) {
                 Some(Ok(message)) => {
                     let record = |topic| record(&message, topic);
-                    self.assignment.receive(&message, record);
+                    bytes += self.assignment.receive(&message, record);
+                    if bytes >= self.group.limits.buffered_bytes {
+                        break;
+                    }
                 }
                 Some(Err(error)) => self.consumer_error(error)?,
                 None => break,
@@ -246,7 +256,7 @@ impl Source {
                 )
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
-                self.assignment.recover_positions(&self.consumer);
+                self.assignment.position_lost();
                 Ok(())
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::PollExceeded) => {

@@ -113,7 +113,8 @@ impl Context<'_> {
 }
 
 /// A claim that is ours until it is completed, buried, released or lost. Dropped
-/// in between, it is released.
+/// in between, with its handler cut off, it ends with its lease: what the handler
+/// had begun may still be under way.
 pub(super) struct Held {
     store: Arc<dyn DedupStore>,
     lease: Duration,
@@ -156,7 +157,7 @@ impl Held {
         }
     }
 
-    /// From here on nothing is released by dropping.
+    /// From here on the claim is not given back.
     pub(super) fn end(&self) {
         self.ended.store(true, std::sync::atomic::Ordering::Relaxed);
     }
@@ -165,11 +166,5 @@ impl Held {
         if !self.ended.swap(true, std::sync::atomic::Ordering::Relaxed) {
             self.store.release(self.key.clone(), self.token);
         }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.release();
     }
 }

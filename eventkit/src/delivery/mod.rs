@@ -10,8 +10,10 @@ mod invoke;
 mod settle;
 mod span;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound, Stop, count};
@@ -63,8 +65,8 @@ pub(crate) async fn deliver(
     };
     let span = DeliverySpan::new(&context);
     let ending = match span.tracing() {
-        Some(tracing) => context.run(&span).instrument(tracing.clone()).await,
-        None => context.run(&span).await,
+        Some(tracing) => context.run_caught(&span).instrument(tracing.clone()).await,
+        None => context.run_caught(&span).await,
     };
     match ending {
         Ending::Settled(Settled::Handled) => count(&handler.counts.handled),
@@ -77,33 +79,36 @@ pub(crate) async fn deliver(
 
 impl Context<'_> {
     async fn run(&self, span: &DeliverySpan) -> Ending {
-        loop {
-            let held = match self.admit().await {
-                Admission::Admitted(held) => held,
-                Admission::Duplicate(known) => {
-                    span.duplicate(known);
-                    return Ending::Settled(Settled::Duplicate);
-                }
-                Admission::Undecodable(error) => {
-                    return self.bury(&Failure::now(&error, 1), None, span).await;
-                }
-                Admission::Abandoned => return Ending::Abandoned,
-            };
-            let ended = match &held {
-                Some(held) => held.while_held(self.attempts(Some(held), span)).await,
-                None => self.attempts(None, span).await,
-            };
-            match ended {
-                Attempts::Ended(ending) => return ending,
-                // Somebody else took over meanwhile: what they say counts.
-                Attempts::ClaimLost => {
-                    tracing::warn!(target: "eventkit::delivery", handler = &*self.handler.id, "the dedup claim was lost while the handler ran; the event may have two effects");
-                }
+        let held = match self.admit().await {
+            Admission::Admitted(held) => held,
+            Admission::Duplicate(known) => {
+                span.duplicate(known);
+                return Ending::Settled(Settled::Duplicate);
+            }
+            Admission::Undecodable(error) => {
+                return self.bury(&Failure::now(&error, 1), None, span).await;
+            }
+            Admission::Abandoned => return Ending::Abandoned,
+        };
+        match &held {
+            Some(held) => held.while_held(self.attempts(Some(held), span)).await,
+            None => self.attempts(None, span).await,
+        }
+    }
+
+    /// A handler's own panic is one of its failures. This one came from what
+    /// else the user wrote, a key or an error's text, and would come again.
+    async fn run_caught(&self, span: &DeliverySpan) -> Ending {
+        match AssertUnwindSafe(self.run(span)).catch_unwind().await {
+            Ok(ending) => ending,
+            Err(panic) => {
+                let failure = Failure::now(&HandlerError::panic(&*panic), 1);
+                self.bury(&failure, None, span).await
             }
         }
     }
 
-    async fn attempts(&self, held: Option<&Held>, span: &DeliverySpan) -> Attempts {
+    async fn attempts(&self, held: Option<&Held>, span: &DeliverySpan) -> Ending {
         let retry = self.handler.definition.policy.retry;
         let mut attempt = 1;
         let mut failure: Option<Failure> = None;
@@ -131,7 +136,7 @@ impl Context<'_> {
                 None => Failure::now(&error, attempt),
             };
             if error.verdict() == Verdict::Reject || attempt >= retry.attempts {
-                return Attempts::Ended(self.bury(&failed, held, span).await);
+                return self.bury(&failed, held, span).await;
             }
             let wait = retry.wait(attempt, random());
             self.report_retry(&failed, attempt, wait);
@@ -170,18 +175,12 @@ impl Context<'_> {
         }
     }
 
-    fn abandon(&self, held: Option<&Held>) -> Attempts {
+    fn abandon(&self, held: Option<&Held>) -> Ending {
         if let Some(held) = held {
             held.release();
         }
-        Attempts::Ended(Ending::Abandoned)
+        Ending::Abandoned
     }
-}
-
-/// What the attempts at a delivery came to.
-enum Attempts {
-    Ended(Ending),
-    ClaimLost,
 }
 
 /// Writes a dead letter for a message of which nobody can say what it is.

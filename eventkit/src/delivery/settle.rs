@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::admit::Held;
 use super::span::DeliverySpan;
-use super::{Attempts, Context, Ending, Settled};
+use super::{Context, Ending, Settled};
 use crate::consumer::{GroupContext, Inbound, Stop};
+use crate::dedup::Claim;
 use crate::dlq::{DeadLetter, Failure};
 use crate::error::PublishError;
 use crate::event::Outgoing;
@@ -47,20 +48,10 @@ impl Context<'_> {
         }
     }
 
-    pub(super) async fn complete(&self, held: Option<&Held>) -> Attempts {
-        let handled = Attempts::Ended(Ending::Settled(Settled::Handled));
-        let (Some(held), Some(policy)) = (held, self.handler.definition.policy.dedup) else {
-            return handled;
-        };
-        let mark = |plan: &Plan| {
-            let (store, key) = (plan.store.clone(), held.key.clone());
-            let token = held.token;
-            async move { store.complete(&key, token, policy.ttl).await }
-        };
-        match self.mark(held, mark).await {
-            Some(true) => handled,
-            Some(false) => Attempts::ClaimLost,
-            None => Attempts::Ended(Ending::Abandoned),
+    pub(super) async fn complete(&self, held: Option<&Held>) -> Ending {
+        match self.mark(held, Mark::Done).await {
+            true => Ending::Settled(Settled::Handled),
+            false => Ending::Abandoned,
         }
     }
 
@@ -80,47 +71,84 @@ impl Context<'_> {
             return Ending::Abandoned;
         }
         letter.report(failure);
-        if let (Some(held), Some(policy)) = (held, self.handler.definition.policy.dedup) {
-            let round = self.inbound.round;
-            let mark = |plan: &Plan| {
-                let (store, key) = (plan.store.clone(), held.key.clone());
-                let token = held.token;
-                async move { store.bury(&key, token, round, policy.ttl).await }
-            };
-            // The letter is written; whoever took the claim over decides anew.
-            if self.mark(held, mark).await.is_none() {
-                return Ending::Abandoned;
-            }
+        match self.mark(held, Mark::Dead).await {
+            true => Ending::Settled(Settled::DeadLettered),
+            false => Ending::Abandoned,
         }
-        Ending::Settled(Settled::DeadLettered)
     }
 
-    /// Tells the store, as often as it takes. `None` when the partition was
-    /// drained first: the claim then ends with its lease.
-    async fn mark<F>(&self, held: &Held, mark: impl Fn(&Plan) -> F) -> Option<bool>
-    where
-        F: Future<Output = Result<bool, crate::dedup::DedupError>>,
-    {
+    /// Tells the store what became of the event, as often as it takes. `false`
+    /// when the partition was drained first: the claim then ends with its lease.
+    ///
+    /// A claim that was lost meanwhile is asked for anew, for the mark alone:
+    /// what was done is not done again.
+    async fn mark(&self, held: Option<&Held>, mark: Mark) -> bool {
+        let (Some(held), Some(plan), Some(policy)) = (
+            held,
+            &self.group.dedup,
+            self.handler.definition.policy.dedup,
+        ) else {
+            return true;
+        };
         held.end();
-        let plan = self.group.dedup.as_ref()?;
+        let (store, round) = (&plan.store, self.inbound.round);
+        let mut token = held.token;
         let mut wait = WRITE_WAIT_MIN;
         loop {
-            match mark(plan).await {
-                Ok(ours) => return Some(ours),
-                Err(error) => self.report_outage(plan, &error),
-            }
-            if plan.fail_open {
-                return Some(true);
+            let marked = match mark {
+                Mark::Done => store.complete(&held.key, token, policy.ttl).await,
+                Mark::Dead => store.bury(&held.key, token, round, policy.ttl).await,
+            };
+            let answer = match marked {
+                Ok(true) => return true,
+                Ok(false) => store.claim(&held.key, round, plan.lease).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(Claim::Claimed(anew)) => {
+                    token = anew;
+                    continue;
+                }
+                Ok(Claim::Done | Claim::Dead) => {
+                    self.report_lost_claim("somebody else ended it too");
+                    return true;
+                }
+                Ok(Claim::InProgress(_)) => {
+                    self.report_lost_claim("somebody else handles it now");
+                }
+                Err(error) => {
+                    self.report_outage(plan, &error);
+                    if plan.fail_open {
+                        return true;
+                    }
+                }
             }
             if !self.wait(wait).await {
-                return None;
+                return false;
             }
             wait = (wait * 2).min(WRITE_WAIT_MAX);
         }
     }
+
+    fn report_lost_claim(&self, what: &str) {
+        let record = &self.inbound.record;
+        tracing::warn!(
+            target: "eventkit::delivery",
+            handler = &*self.handler.id,
+            messaging.destination.name = &*record.topic,
+            messaging.destination.partition.id = record.partition,
+            messaging.kafka.offset = record.offset,
+            "the dedup claim ended before the delivery did, and {what}; the event may have two effects"
+        );
+    }
 }
 
-type Plan = crate::consumer::DedupPlan;
+/// What became of an event.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Done,
+    Dead,
+}
 
 /// The dead letter of a message that no handler could be found for.
 pub(super) async fn bury_for_group(

@@ -13,7 +13,7 @@ pub(super) struct DeliverySpan(Option<Span>);
 
 impl DeliverySpan {
     pub(super) fn new(context: &Context<'_>) -> Self {
-        if !tracing::enabled!(target: "eventkit::delivery", tracing::Level::INFO) {
+        if !tracing::enabled!(target: "eventkit::delivery", tracing::Level::ERROR) {
             return Self(None);
         }
         let record = &context.inbound.record;
@@ -22,7 +22,9 @@ impl DeliverySpan {
             context.inbound.structured.as_deref(),
             context.inbound.default_type.as_deref(),
         );
-        let span = tracing::info_span!(
+        // Not of this level for its weight: a filter that keeps any log line
+        // of a handler keeps the span too, and with it the correlation id.
+        let span = tracing::error_span!(
             target: "eventkit::delivery",
             "process",
             otel.name = format_args!("process {}", record.topic),

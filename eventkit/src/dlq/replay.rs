@@ -2,9 +2,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::headers;
 use crate::ffi;
 use crate::kafka::{LoggedContext, Role};
-use crate::publisher::{Producer, RawRecord};
+use crate::publisher::{Producer, RawRecord, is_refusal};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Dead letters that are sent back together, and then counted as replayed.
@@ -25,8 +25,9 @@ const BATCH: usize = 500;
 pub struct ReplayReport {
     /// Dead letters sent back to their topics.
     pub replayed: u64,
-    /// Dead letters that name no topic and handler of this App; they stay
-    /// where they are.
+    /// Dead letters that name no topic and handler of this App, or that their
+    /// topic refuses. They are logged and stay in the dead-letter topic, and
+    /// later replays pass over them.
     pub refused: u64,
 }
 
@@ -82,6 +83,8 @@ struct Replay<'a> {
     consumer: BaseConsumer<LoggedContext>,
     /// Where each partition of the dead-letter topics ends for this replay.
     ends: HashMap<(String, i32), i64>,
+    /// Behind the last letter that was looked at, of each partition.
+    next: HashMap<(String, i32), i64>,
 }
 
 /// A dead letter on its way back.
@@ -117,6 +120,7 @@ impl<'a> Replay<'a> {
             runtime,
             consumer,
             ends: HashMap::new(),
+            next: HashMap::new(),
         })
     }
 
@@ -147,9 +151,12 @@ impl<'a> Replay<'a> {
                     None => report.refused += 1,
                 }
             }
-            if message.offset() + 1 >= end {
+            // A letter behind the end is for the next replay.
+            let next = (message.offset() + 1).min(end);
+            if next == end {
                 self.ends.remove(&place);
             }
+            self.next.insert(place, next);
             if batch.len() >= BATCH || self.ends.is_empty() {
                 self.send(&mut batch, report)?;
                 // Only what was acknowledged is committed: the batch is sent.
@@ -253,7 +260,8 @@ impl<'a> Replay<'a> {
         Some(Letter {
             partition: said
                 .get(headers::ORIGINAL_PARTITION)
-                .and_then(|n| n.parse().ok()),
+                .and_then(|n| n.parse().ok())
+                .filter(|partition| *partition >= 0),
             topic,
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
@@ -263,26 +271,46 @@ impl<'a> Replay<'a> {
 
     fn send(&self, batch: &mut Vec<Letter>, report: &mut ReplayReport) -> Result<()> {
         let letters = std::mem::take(batch);
-        let count = letters.len() as u64;
-        let sends = letters.iter().map(|letter| {
-            self.producer.send(RawRecord {
-                topic: &letter.topic,
-                partition: letter.partition,
-                key: letter.key.as_deref(),
-                payload: letter.payload.as_deref(),
-                headers: letter.headers.clone(),
-            })
-        });
-        self.runtime
-            .block_on(try_join_all(sends))
-            .map_err(|error| self.failed(error))?;
-        report.replayed += count;
+        let sends = letters.iter().map(|letter| self.send_back(letter));
+        for sent in self.runtime.block_on(join_all(sends)) {
+            match sent {
+                Ok(()) => report.replayed += 1,
+                Err(error) if is_refusal(&error) => {
+                    tracing::warn!(target: "eventkit::dlq", group = &**self.group, %error, "not replayed: the topic refuses the letter");
+                    report.refused += 1;
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
         Ok(())
     }
 
+    async fn send_back(&self, letter: &Letter) -> Result<(), KafkaError> {
+        let to = |partition| RawRecord {
+            topic: &letter.topic,
+            partition,
+            key: letter.key.as_deref(),
+            payload: letter.payload.as_deref(),
+            headers: letter.headers.clone(),
+        };
+        match self.producer.send(to(letter.partition)).await {
+            // The topic was made anew with fewer partitions, or the header lies.
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) =>
+            {
+                self.producer.send(to(None)).await?;
+                Ok(())
+            }
+            sent => sent.map(|_| ()),
+        }
+    }
+
     fn commit(&self) -> Result<(), KafkaError> {
-        self.consumer
-            .commit(&self.consumer.position()?, CommitMode::Sync)
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), next) in &self.next {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+        }
+        self.consumer.commit(&list, CommitMode::Sync)
     }
 
     fn failed(&self, error: KafkaError) -> Error {

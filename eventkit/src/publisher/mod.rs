@@ -12,8 +12,9 @@ mod stamp;
 pub use builder::PublisherBuilder;
 pub use message::Message;
 pub use producer::Published;
-pub(crate) use producer::{Producer, RawRecord, is_too_large};
+pub(crate) use producer::{Producer, RawRecord, is_refusal, is_too_large};
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ pub struct Publisher {
     inner: Arc<Inner>,
 }
 
+/// An event on its way to its acknowledgement.
+pub type Publishing<'a> =
+    Pin<Box<dyn Future<Output = Result<Published, PublishError>> + Send + 'a>>;
+
 struct Inner {
     producer: Producer,
     /// The CloudEvents source of events that do not name their own.
@@ -82,14 +87,11 @@ impl Publisher {
     /// # Errors
     ///
     /// See [`PublishError`].
-    pub fn publish<'a, E>(
-        &'a self,
-        event: &'a E,
-    ) -> impl Future<Output = Result<Published, PublishError>> + Send + 'a
+    pub fn publish<'a, E>(&'a self, event: &'a E) -> Publishing<'a>
     where
         E: Event<Kind: CrossesServices>,
     {
-        self.send(Message::new(event))
+        Box::pin(self.send(Message::new(event)))
     }
 
     /// Publishes one event with headers, subject, id or correlation of its own.

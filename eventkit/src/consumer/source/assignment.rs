@@ -19,6 +19,9 @@ use crate::event::Record;
 /// A pause throws away what was fetched ahead, so it lasts at least this long.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Between two recoveries of lost positions.
+const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+
 pub(super) struct Assignment {
     group: Arc<GroupContext>,
     runtime: runtime::Handle,
@@ -27,6 +30,8 @@ pub(super) struct Assignment {
     /// Partition of the last message, by librdkafka's topic handle: messages
     /// come in runs.
     last: Option<(usize, i32, usize)>,
+    positions_lost: bool,
+    recovered_at: Option<Instant>,
 }
 
 struct Owned {
@@ -51,6 +56,8 @@ impl Assignment {
             owned: Vec::new(),
             by_name: HashMap::new(),
             last: None,
+            positions_lost: false,
+            recovered_at: None,
         }
     }
 
@@ -110,25 +117,27 @@ impl Assignment {
         self.index();
     }
 
-    /// Puts a message's record into its partition's batch.
+    /// Puts a message's record into its partition's batch; says how large it is.
     pub(super) fn receive(
         &mut self,
         message: &BorrowedMessage<'_>,
         record: impl FnOnce(Arc<str>) -> Record,
-    ) {
+    ) -> usize {
         let Some(index) = self.find(message) else {
-            return;
+            return 0;
         };
         let owned = &mut self.owned[index];
         // What comes after the decision to give the partition back is for its
         // next owner.
         if owned.draining {
-            return;
+            return 0;
         }
         owned.next = Some(message.offset() + 1);
         let record = record(owned.topic.clone());
-        owned.shared.received(1, record.size());
+        let bytes = record.size();
+        owned.shared.received(1, bytes);
         owned.batch.push(record);
+        bytes
     }
 
     pub(super) fn dispatch(&mut self) {
@@ -199,29 +208,46 @@ impl Assignment {
         }
     }
 
-    /// Some partition's position is not in its log any more: goes on with what
-    /// is there, and says how much is not.
+    /// librdkafka has stopped a partition whose position is not in its log, and
+    /// does not say which.
+    pub(super) fn position_lost(&mut self) {
+        self.positions_lost = true;
+    }
+
+    /// Goes on with what is in the log, and says how much is not.
+    ///
+    /// Only between rebalances: assigning anew would answer one.
     pub(super) fn recover_positions(&mut self, consumer: &BaseConsumer<SourceContext>) {
-        let mut moved = false;
-        for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
-            let Some(next) = owned.next else { continue };
-            match positions::outside_log(consumer, &owned.topic, owned.partition, next) {
-                Ok(None) => {}
-                Ok(Some(from)) => {
-                    moved = true;
-                    owned.next = Some(from);
-                    report_deleted(&self.group, owned, next, from);
-                }
-                Err(error) => owned.report_standstill(&self.group, &error),
-            }
-        }
-        if !moved {
+        if !self.positions_lost
+            || self
+                .recovered_at
+                .is_some_and(|at| at.elapsed() < RECOVER_PAUSE)
+        {
             return;
         }
-        // librdkafka has stopped these partitions and refuses to seek them, so
-        // all are assigned anew, each at the position that it has reached.
+        self.positions_lost = false;
+        self.recovered_at = Some(Instant::now());
+        let group = &self.group;
+        // librdkafka refuses to seek a partition that it has stopped, so all
+        // are assigned anew, each at the position that it has reached.
         let mut list = TopicPartitionList::new();
-        for owned in &mut self.owned {
+        for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
+            if let Some(next) = owned.next {
+                match positions::outside_log(consumer, &owned.topic, owned.partition, next) {
+                    Ok(None) => {}
+                    Ok(Some(from)) => {
+                        report_deleted(group, owned, next, from);
+                        owned.next = Some(from);
+                        if from < next {
+                            owned.stored = None;
+                        }
+                    }
+                    Err(error) => {
+                        self.positions_lost = true;
+                        owned.report_standstill(group, &error);
+                    }
+                }
+            }
             let at = owned
                 .next
                 .map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
@@ -231,10 +257,19 @@ impl Assignment {
         // A pause outlives an assignment in librdkafka.
         let moved = context::reassign(consumer, &list).and_then(|()| consumer.resume(&list));
         if let Err(error) = moved {
+            self.positions_lost = true;
             for owned in &self.owned {
                 owned.report_standstill(&self.group, &error);
             }
         }
+    }
+
+    /// A partition whose task has ended though nobody told it to.
+    pub(super) fn died(&self) -> Option<String> {
+        self.owned
+            .iter()
+            .find(|owned| !owned.draining && owned.shared.has_ended())
+            .map(|owned| format!("`{}` partition {}", owned.topic, owned.partition))
     }
 
     /// Begin nothing new in these partitions, and fetch no more for them.
@@ -337,7 +372,7 @@ impl Owned {
                 messaging.destination.partition.id = self.partition,
                 %error,
             },
-            "the partition may stand still: a position is not in its log, and it cannot be moved; restart the process"
+            "the partition may stand still: a position is not in its log and cannot be moved; trying again"
         );
     }
 

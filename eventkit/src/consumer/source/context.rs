@@ -84,9 +84,13 @@ impl ConsumerContext for SourceContext {
     ) {
         let assigns = event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.leaving.load(Ordering::Acquire) {
-            if !assigns {
-                let _ = unassign(consumer, &names(partitions));
-            }
+            // Closing waits for an answer, whichever it was; a terminating
+            // client takes an assignment as its refusal.
+            let _ = if assigns {
+                assign(consumer, partitions)
+            } else {
+                unassign(consumer, &names(partitions))
+            };
             return;
         }
         let rebalance = if assigns {
