@@ -172,8 +172,9 @@ pub fn event(input: TokenStream) -> TokenStream {
 ///
 /// # Plain functions
 ///
-/// A `fn` without `async` may block. It runs on the blocking pool, and is not
-/// cancelled by a `timeout`: it runs on, and its result is dropped.
+/// A `fn` without `async` may block. It runs on the blocking pool, and cannot be
+/// interrupted: it takes no `timeout`, and where its partition moves away before
+/// it ends, it runs on and its result is dropped.
 ///
 /// ```
 /// use eventkit::prelude::*;

@@ -30,8 +30,9 @@
 //!   topic, or it was proven a duplicate.
 //! - Events with one key are handled in order, through retries too; keys do
 //!   not wait for one another.
-//! - With `dedup`, a repeated event has one effect, unless the process dies
-//!   between the effect and the mark; then it has two.
+//! - With `dedup`, a repeated event has one effect, unless the process dies, or
+//!   the handler is cut off at a shutdown or rebalance, between the effect and
+//!   the mark; then it may have two.
 //! - One correlation id and one trace run from the first event to the last.
 //!
 //! # Where to look

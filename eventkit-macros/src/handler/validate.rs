@@ -213,6 +213,13 @@ fn runs(signature: &Signature, options: &Options, errors: &mut Errors) -> Runs {
                      or make it an `async fn`",
                 );
             }
+            if let Some(name) = options.name("timeout") {
+                errors.at(
+                    name,
+                    "a plain `fn` cannot be interrupted, and its next attempt would run beside it: \
+                     remove `timeout`, or make it an `async fn`",
+                );
+            }
             Runs::Blocking
         }
     }

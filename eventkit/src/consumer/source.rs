@@ -2,8 +2,9 @@
 //! and revokes, pauses and resumes, stores offsets.
 //!
 //! Rebalances arrive as values and are carried out between two polls, so that
-//! partitions that stay go on while those that leave are drained. Nothing here
-//! waits for a handler or, without a deadline, for a broker.
+//! handlers of partitions that stay go on while those that leave are drained;
+//! librdkafka fetches again when the drain is over. Nothing here waits for a
+//! handler or, without a deadline, for a broker.
 
 mod assignment;
 mod context;

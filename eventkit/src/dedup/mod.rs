@@ -11,7 +11,8 @@
 //! A claim ends with its lease, also when its process died; so a claim that is
 //! neither marked nor given back leaves the event absent, whatever it was before.
 //!
-//! One effect per event, unless the process dies between the effect and the
+//! One effect per event, unless the process dies, or the handler is cut off when
+//! its partition moves away or the App ends, between the effect and the
 //! mark: then the effect happens twice. Only an inbox inside the effect's own
 //! transaction closes that gap.
 

@@ -32,7 +32,8 @@ use stamp::{Prepared, Stamp};
 /// A handler takes it as a parameter. Inside a handler, whichever `Publisher`
 /// is used, the event carries the correlation id, the causation and the trace
 /// of the delivery, and an id derived from it, so that a repeated delivery
-/// publishes the same ids. Elsewhere it starts a flow of its own:
+/// publishes the same ids. (A task that the handler spawns is elsewhere: give it
+/// the correlation id with [`Message`].) Elsewhere it starts a flow of its own:
 ///
 /// ```no_run
 /// use eventkit::prelude::*;
