@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What building the workspace needs: Rust, and a C compiler and make for librdkafka.
+# What building the workspace needs: Rust, a C compiler and make for librdkafka,
+# OpenSSL's headers.
 
 check_toolchain() {
   command -v cargo >/dev/null ||
@@ -8,4 +9,7 @@ check_toolchain() {
     die "cargo is on PATH but does not run: is a default toolchain installed? (rustup default stable)"
   need cc gcc libc6-dev
   need make make
+  # The feature `tls` links the system's OpenSSL.
+  need pkg-config pkg-config
+  pkg-config --exists libssl || apt_install libssl-dev
 }
