@@ -85,7 +85,8 @@ impl Running {
 
     /// Resolves when every consumer group has its partitions and their start
     /// positions: nothing that is published from then on is missed, wherever a
-    /// new group begins.
+    /// new group begins. (A new group that begins with `latest` has its start
+    /// committed about a second later; a process killed before begins anew.)
     ///
     /// # Errors
     ///

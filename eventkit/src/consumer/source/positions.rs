@@ -80,7 +80,7 @@ pub(super) fn resolve(
                     })
                 }
                 // A number, not "the end": nothing published from now on is
-                // missed, even if we restart before the first event.
+                // missed, also after a restart once the number is committed.
                 StartFrom::Latest => {
                     let (_, end) = consumer
                         .fetch_watermarks(&topic, partition, PATIENCE)
