@@ -414,6 +414,24 @@ mod publishing {
     }
 }
 
+mod backpressure {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_send_queue_makes_publishing_wait_and_keeps_the_order() {
+        let broker = broker(&["done"]);
+        let publisher = Publisher::builder("shop")
+            .broker(&broker)
+            .kafka("queue.buffering.max.messages", "5")
+            .build()
+            .unwrap();
+        let events: Vec<Done> = (0..200).map(|number| Done { key: 1, number }).collect();
+        let published = publisher.publish_all(events).await.unwrap();
+        let offsets: Vec<i64> = published.iter().map(|event| event.offset).collect();
+        assert_eq!(offsets, (0..200).collect::<Vec<_>>());
+    }
+}
+
 mod ways_to_run {
     use super::*;
 

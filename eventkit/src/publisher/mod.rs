@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tracing::Instrument;
+use rdkafka::error::KafkaError;
+use tracing::{Instrument, Span};
 
 use crate::error::{PublishError, Result};
 use crate::event::{CrossesServices, Event, IntoEvents, Outgoing, OutgoingEvent};
@@ -156,11 +157,24 @@ impl Publisher {
             .collect()
     }
 
+    /// Queues all in order, then waits for all acknowledgements.
     pub(crate) async fn send_all(
         &self,
         prepared: &[Prepared],
     ) -> Result<Vec<Published>, PublishError> {
-        let sends = prepared.iter().map(|event| self.send_prepared(event));
+        let producer = &self.inner.producer;
+        let mut sends = Vec::with_capacity(prepared.len());
+        for event in prepared {
+            let span = event.span();
+            let queued = producer.enqueue(event.record(&span)).await;
+            sends.push(async move {
+                let sent = match queued {
+                    Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
+                    Err(error) => Err(error),
+                };
+                published(event, &span, sent)
+            });
+        }
         join_all(sends).await.into_iter().collect()
     }
 
@@ -181,23 +195,32 @@ impl Publisher {
             .send(record)
             .instrument(span.clone())
             .await;
-        match sent {
-            Ok((partition, offset)) => {
-                span.record("messaging.destination.partition.id", partition);
-                span.record("messaging.kafka.offset", offset);
-                Ok(Published {
-                    id: event.id().to_owned(),
-                    topic: event.topic(),
-                    partition,
-                    offset,
-                })
-            }
-            Err(error) => {
-                span.record("otel.status_code", "ERROR");
-                span.record("otel.status_description", error.to_string());
-                span.record("error.type", "publish");
-                Err(event.error(error))
-            }
+        published(event, &span, sent)
+    }
+}
+
+/// Tells the span how the event fared.
+fn published(
+    event: &Prepared,
+    span: &Span,
+    sent: Result<(i32, i64), KafkaError>,
+) -> Result<Published, PublishError> {
+    match sent {
+        Ok((partition, offset)) => {
+            span.record("messaging.destination.partition.id", partition);
+            span.record("messaging.kafka.offset", offset);
+            Ok(Published {
+                id: event.id().to_owned(),
+                topic: event.topic(),
+                partition,
+                offset,
+            })
+        }
+        Err(error) => {
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", error.to_string());
+            span.record("error.type", "publish");
+            Err(event.error(error))
         }
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::error::{Error, Result};
@@ -79,28 +80,27 @@ impl Producer {
 
     /// Resolves with partition and offset when all in-sync replicas have the record.
     pub(crate) async fn send(&self, record: RawRecord<'_>) -> Result<(i32, i64), KafkaError> {
-        let RawRecord {
-            topic,
-            partition,
-            key,
-            payload,
-            headers,
-        } = record;
-        let with = |headers| FutureRecord {
-            topic,
-            partition,
-            payload,
-            key,
-            timestamp: None,
-            headers,
-        };
-        let sent = match transmit(&self.producer, with(Some(headers))).await {
-            Err((error, headers)) if is_too_large(&error) => {
-                transmit(self.alone()?, with(headers)).await
+        self.acknowledged(self.enqueue(record).await?).await
+    }
+
+    /// Waits for a place in the send queue. Records keep the order in which they
+    /// got theirs.
+    pub(crate) async fn enqueue<'a>(
+        &self,
+        record: RawRecord<'a>,
+    ) -> Result<Queued<'a>, KafkaError> {
+        enqueue(&self.producer, record).await
+    }
+
+    /// Waits for all in-sync replicas to have the record.
+    pub(crate) async fn acknowledged(&self, queued: Queued<'_>) -> Result<(i32, i64), KafkaError> {
+        match queued.acknowledged().await {
+            Err((error, Some(record))) if is_too_large(&error) => {
+                let again = enqueue(self.alone()?, record).await?;
+                again.acknowledged().await.map_err(|(error, _)| error)
             }
-            sent => sent,
-        };
-        sent.map_err(|(error, _)| error)
+            sent => sent.map_err(|(error, _)| error),
+        }
     }
 
     fn alone(&self) -> Result<&Client, KafkaError> {
@@ -123,26 +123,68 @@ impl Producer {
     }
 }
 
-/// Waits for a place in the queue, then for the acknowledgement. A failure gives
-/// the headers back.
-async fn transmit(
-    client: &Client,
-    mut queued: FutureRecord<'_, [u8], [u8]>,
-) -> Result<(i32, i64), (KafkaError, Option<OwnedHeaders>)> {
-    let acknowledgement = loop {
-        match client.send_result(queued) {
-            Ok(acknowledgement) => break acknowledgement,
+/// A record in the send queue.
+pub(crate) struct Queued<'a> {
+    acknowledgement: DeliveryFuture,
+    topic: &'a str,
+    partition: Option<i32>,
+    key: Option<&'a [u8]>,
+    payload: Option<&'a [u8]>,
+}
+
+async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a>, KafkaError> {
+    let RawRecord {
+        topic,
+        partition,
+        key,
+        payload,
+        headers,
+    } = record;
+    let mut waiting = FutureRecord::<[u8], [u8]> {
+        topic,
+        partition,
+        payload,
+        key,
+        timestamp: None,
+        headers: Some(headers),
+    };
+    loop {
+        match client.send_result(waiting) {
+            Ok(acknowledgement) => {
+                return Ok(Queued {
+                    acknowledgement,
+                    topic,
+                    partition,
+                    key,
+                    payload,
+                });
+            }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                queued = record;
+                waiting = record;
                 tokio::time::sleep(QUEUE_FULL_WAIT).await;
             }
-            Err((error, record)) => return Err((error, record.headers)),
+            Err((error, _)) => return Err(error),
         }
-    };
-    match acknowledgement.await {
-        Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
-        Ok(Err((error, message))) => Err((error, message.headers().cloned())),
-        Err(_) => Err((KafkaError::Canceled, None)),
+    }
+}
+
+impl<'a> Queued<'a> {
+    /// A failure gives the record back.
+    async fn acknowledged(self) -> Result<(i32, i64), (KafkaError, Option<RawRecord<'a>>)> {
+        match self.acknowledgement.await {
+            Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
+            Ok(Err((error, message))) => {
+                let record = RawRecord {
+                    topic: self.topic,
+                    partition: self.partition,
+                    key: self.key,
+                    payload: self.payload,
+                    headers: message.headers().cloned().unwrap_or_default(),
+                };
+                Err((error, Some(record)))
+            }
+            Err(_) => Err((KafkaError::Canceled, None)),
+        }
     }
 }
 
