@@ -122,7 +122,6 @@ pub(super) struct Held {
     pub(super) token: Token,
     /// Tells the handler that the claim was lost.
     pub(super) lost: CancellationToken,
-    ended: std::sync::atomic::AtomicBool,
 }
 
 impl Held {
@@ -133,7 +132,6 @@ impl Held {
             key,
             token,
             lost: stop.drain.child_token(),
-            ended: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -157,14 +155,8 @@ impl Held {
         }
     }
 
-    /// From here on the claim is not given back.
-    pub(super) fn end(&self) {
-        self.ended.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-
+    /// Gives the claim back, so that the next owner need not wait for its lease.
     pub(super) fn release(&self) {
-        if !self.ended.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            self.store.release(self.key.clone(), self.token);
-        }
+        self.store.release(self.key.clone(), self.token);
     }
 }

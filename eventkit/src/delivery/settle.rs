@@ -90,7 +90,6 @@ impl Context<'_> {
         ) else {
             return true;
         };
-        held.end();
         let (store, round) = (&plan.store, self.inbound.round);
         let mut token = held.token;
         let mut wait = WRITE_WAIT_MIN;
