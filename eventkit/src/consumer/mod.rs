@@ -16,7 +16,8 @@ mod source;
 mod window;
 
 pub(crate) use group::{
-    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, Throttled, count,
+    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, Throttled,
+    count,
 };
 pub(crate) use route::{Inbound, Routes};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};

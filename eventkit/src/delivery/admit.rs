@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use crate::consumer::DedupPlan;
 use crate::dedup::{Claim, DedupError, DedupKey, DedupStore, Token};
-use crate::event::wire::Attributes;
 use crate::handler::{ContentKey, HandlerError};
 
 /// First wait for a store that does not answer; doubles up to [`STORE_WAIT_MAX`].
@@ -36,6 +35,10 @@ pub(super) enum Known {
 }
 
 impl Context<'_> {
+    pub(super) fn wants_dedup(&self) -> bool {
+        self.handler.definition.policy.dedup.is_some() && self.group.dedup.is_some()
+    }
+
     pub(super) async fn admit(&self) -> Admission {
         let (Some(policy), Some(plan)) = (self.handler.definition.policy.dedup, &self.group.dedup)
         else {
@@ -48,7 +51,11 @@ impl Context<'_> {
         let mut busy_wait = BUSY_WAIT_MIN;
         let mut store_wait = STORE_WAIT_MIN;
         loop {
-            let wait = match plan.store.claim(&key, self.inbound.round, plan.lease).await {
+            let wait = match plan
+                .store
+                .claim(&key, self.inbound().round, plan.lease)
+                .await
+            {
                 Ok(Claim::Claimed(token)) => {
                     return Admission::Admitted(Some(Held::new(plan, key, token, self.stop)));
                 }
@@ -78,14 +85,10 @@ impl Context<'_> {
     fn dedup_key(&self, by_content: Option<ContentKey>) -> Result<DedupKey, HandlerError> {
         let (group, name) = (&*self.group.group, self.handler.definition.name);
         if let Some(content) = by_content {
-            let content = content(&self.delivery(1, None))?;
+            let content = content(self.delivery)?;
             return Ok(DedupKey::by_content(group, name, &content));
         }
-        let attributes = Attributes::new(
-            &self.inbound.record,
-            self.inbound.structured.as_deref(),
-            self.inbound.default_type.as_deref(),
-        );
+        let attributes = self.delivery.attributes();
         Ok(DedupKey::new(
             group,
             name,

@@ -8,18 +8,19 @@
 mod admit;
 mod invoke;
 mod settle;
+mod slot;
 mod span;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound, Stop, count};
 use crate::dlq::Failure;
-use crate::handler::{HandlerError, Verdict};
+use crate::handler::{Call, Delivery, HandlerError, Verdict};
 use admit::{Admission, Held};
+pub(crate) use slot::{Begin, Slot, begin, begin_burial};
 use span::DeliverySpan;
 
 /// How a delivery ended.
@@ -42,115 +43,134 @@ pub(crate) enum Settled {
 }
 
 /// One delivery and everything it needs.
-pub(crate) struct Context<'a> {
-    group: &'a Arc<GroupContext>,
+struct Context<'a> {
+    delivery: &'a Delivery,
+    group: &'a GroupContext,
     handler: &'a HandlerRuntime,
-    inbound: Arc<Inbound>,
     stop: &'a Stop,
 }
 
-/// Delivers a message to one handler, through retries, to its end.
-pub(crate) async fn deliver(
-    group: &Arc<GroupContext>,
-    handler: u32,
-    inbound: Arc<Inbound>,
-    stop: &Stop,
-) -> Ending {
-    let handler = &group.handlers[handler as usize];
-    let context = Context {
-        group,
-        handler,
-        inbound,
-        stop,
-    };
-    let span = DeliverySpan::new(&context);
-    let ending = match span.tracing() {
-        Some(tracing) => context.run_caught(&span).instrument(tracing.clone()).await,
-        None => context.run_caught(&span).await,
-    };
-    match ending {
-        Ending::Settled(Settled::Handled) => count(&handler.counts.handled),
-        Ending::Settled(Settled::Duplicate) => count(&handler.counts.duplicates),
-        Ending::Settled(Settled::DeadLettered) => count(&handler.counts.dead_letters),
-        Ending::Abandoned => {}
+impl<'a> Context<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let shared = delivery.context();
+        Self {
+            delivery,
+            group: &shared.group,
+            handler: delivery.runtime(),
+            stop: &shared.stop,
+        }
     }
-    ending
+
+    fn inbound(&self) -> &'a Inbound {
+        self.delivery.inbound()
+    }
+}
+
+/// Delivers a message to one handler, through retries, to its end.
+async fn deliver<H: Call>(mut delivery: Delivery) -> Ending {
+    let span = DeliverySpan::new(&Context::of(&delivery));
+    match span.tracing() {
+        Some(tracing) => {
+            let tracing = tracing.clone();
+            let run = run_caught::<H>(&mut delivery, &span);
+            run.instrument(tracing).await
+        }
+        None => run_caught::<H>(&mut delivery, &span).await,
+    }
+}
+
+/// A handler's own panic is one of its failures. This one came from what else
+/// the user wrote, a key or an error's text, and would come again.
+async fn run_caught<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
+    let run = AssertUnwindSafe(run::<H>(delivery, span)).catch_unwind();
+    match run.await {
+        Ok(ending) => ending,
+        Err(panic) => {
+            let failure = Failure::now(&HandlerError::panic(&*panic), 1);
+            let context = Context::of(delivery);
+            context.bury(&failure, None, span).await
+        }
+    }
+}
+
+async fn run<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
+    let context = Context::of(delivery);
+    if !context.wants_dedup() {
+        return attempts::<H>(delivery, None, span).await;
+    }
+    let held = match context.admit().await {
+        Admission::Admitted(None) => return attempts::<H>(delivery, None, span).await,
+        Admission::Admitted(Some(held)) => held,
+        Admission::Duplicate(known) => {
+            span.duplicate(known);
+            return Ending::Settled(Settled::Duplicate);
+        }
+        Admission::Undecodable(error) => {
+            let failure = Failure::now(&error, 1);
+            return context.bury(&failure, None, span).await;
+        }
+        Admission::Abandoned => return Ending::Abandoned,
+    };
+    delivery.set_claim(held.lost.clone());
+    held.while_held(attempts::<H>(delivery, Some(&held), span))
+        .await
+}
+
+async fn attempts<H: Call>(
+    delivery: &mut Delivery,
+    held: Option<&Held>,
+    span: &DeliverySpan,
+) -> Ending {
+    let mut attempt = 1;
+    let mut failure: Option<Failure> = None;
+    loop {
+        let context = Context::of(delivery);
+        let error = match context.invoke::<H>().await {
+            Some(Ok(outgoing)) => {
+                if outgoing.is_empty() && held.is_none() {
+                    return Ending::Settled(Settled::Handled);
+                }
+                match context.publish(outgoing).await {
+                    Some(Ok(())) => return context.complete(held).await,
+                    Some(Err(refused)) => HandlerError::reject(refused),
+                    None => return context.abandon(held),
+                }
+            }
+            Some(Err(error)) => error,
+            None => return context.abandon(held),
+        };
+        if let Verdict::Defer(wait) = error.verdict() {
+            tracing::debug!(target: "eventkit::delivery", handler = &*context.handler.id, ?wait, "deferred");
+            if !context.wait(wait).await {
+                return context.abandon(held);
+            }
+            delivery.set_attempt(attempt);
+            continue;
+        }
+        count(&context.handler.counts.failures, 1);
+        let failed = match failure.take() {
+            Some(earlier) => earlier.again(&error, attempt),
+            None => Failure::now(&error, attempt),
+        };
+        let retry = context.handler.definition.policy.retry;
+        if error.verdict() == Verdict::Reject || attempt >= retry.attempts {
+            return context.bury(&failed, held, span).await;
+        }
+        let wait = retry.wait(attempt, random());
+        context.report_retry(&failed, attempt, wait);
+        count(&context.handler.counts.retries, 1);
+        failure = Some(failed);
+        attempt += 1;
+        if !context.wait(wait).await {
+            return context.abandon(held);
+        }
+        delivery.set_attempt(attempt);
+    }
 }
 
 impl Context<'_> {
-    async fn run(&self, span: &DeliverySpan) -> Ending {
-        let held = match self.admit().await {
-            Admission::Admitted(held) => held,
-            Admission::Duplicate(known) => {
-                span.duplicate(known);
-                return Ending::Settled(Settled::Duplicate);
-            }
-            Admission::Undecodable(error) => {
-                return self.bury(&Failure::now(&error, 1), None, span).await;
-            }
-            Admission::Abandoned => return Ending::Abandoned,
-        };
-        match &held {
-            Some(held) => held.while_held(self.attempts(Some(held), span)).await,
-            None => self.attempts(None, span).await,
-        }
-    }
-
-    /// A handler's own panic is one of its failures. This one came from what
-    /// else the user wrote, a key or an error's text, and would come again.
-    async fn run_caught(&self, span: &DeliverySpan) -> Ending {
-        match AssertUnwindSafe(self.run(span)).catch_unwind().await {
-            Ok(ending) => ending,
-            Err(panic) => {
-                let failure = Failure::now(&HandlerError::panic(&*panic), 1);
-                self.bury(&failure, None, span).await
-            }
-        }
-    }
-
-    async fn attempts(&self, held: Option<&Held>, span: &DeliverySpan) -> Ending {
-        let retry = self.handler.definition.policy.retry;
-        let mut attempt = 1;
-        let mut failure: Option<Failure> = None;
-        loop {
-            let delivery = self.delivery(attempt, held);
-            let error = match self.invoke(delivery.clone()).await {
-                Some(Ok(outgoing)) => match self.publish(&delivery, outgoing).await {
-                    Some(Ok(())) => return self.complete(held).await,
-                    Some(Err(refused)) => HandlerError::reject(refused),
-                    None => return self.abandon(held),
-                },
-                Some(Err(error)) => error,
-                None => return self.abandon(held),
-            };
-            if let Verdict::Defer(wait) = error.verdict() {
-                tracing::debug!(target: "eventkit::delivery", handler = &*self.handler.id, ?wait, "deferred");
-                if !self.wait(wait).await {
-                    return self.abandon(held);
-                }
-                continue;
-            }
-            count(&self.handler.counts.failures);
-            let failed = match failure.take() {
-                Some(earlier) => earlier.again(&error, attempt),
-                None => Failure::now(&error, attempt),
-            };
-            if error.verdict() == Verdict::Reject || attempt >= retry.attempts {
-                return self.bury(&failed, held, span).await;
-            }
-            let wait = retry.wait(attempt, random());
-            self.report_retry(&failed, attempt, wait);
-            count(&self.handler.counts.retries);
-            failure = Some(failed);
-            attempt += 1;
-            if !self.wait(wait).await {
-                return self.abandon(held);
-            }
-        }
-    }
-
     fn report_retry(&self, failure: &Failure, attempt: u32, wait: std::time::Duration) {
-        let record = &self.inbound.record;
+        let record = self.delivery.record();
         tracing::warn!(
             target: "eventkit::delivery",
             handler = &*self.handler.id,
@@ -181,22 +201,6 @@ impl Context<'_> {
         }
         Ending::Abandoned
     }
-}
-
-/// Writes a dead letter for a message of which nobody can say what it is.
-pub(crate) async fn bury_undecodable(
-    group: &Arc<GroupContext>,
-    inbound: Arc<Inbound>,
-    reason: String,
-    stop: &Stop,
-) -> Ending {
-    settle::bury_for_group(
-        group,
-        &inbound,
-        &Failure::now(&HandlerError::undecodable(reason), 1),
-        stop,
-    )
-    .await
 }
 
 /// Between 0 and 1, from a fresh UUID's random bits: enough to spread retries.

@@ -1,11 +1,10 @@
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound};
-use crate::event::{headers, wire};
+use crate::event::{Record, headers, wire};
 use crate::ffi::append_header;
 use crate::handler::{FailureKind, HandlerError};
 use crate::publisher::RawRecord;
@@ -81,18 +80,18 @@ fn bounded(text: &str) -> String {
 }
 
 /// A message on its way to the dead-letter topic.
-pub(crate) struct DeadLetter {
+pub(crate) struct DeadLetter<'a> {
     topic: String,
-    group: Arc<str>,
+    group: &'a str,
     handler: Option<&'static str>,
-    inbound: Arc<Inbound>,
+    record: &'a Record,
     own: Vec<(&'static str, String)>,
 }
 
-impl DeadLetter {
+impl<'a> DeadLetter<'a> {
     pub(crate) fn new(
-        group: &GroupContext,
-        inbound: &Arc<Inbound>,
+        group: &'a GroupContext,
+        inbound: &'a Inbound,
         handler: Option<&HandlerRuntime>,
         failure: &Failure,
     ) -> Self {
@@ -113,7 +112,7 @@ impl DeadLetter {
             (headers::LAST_FAILURE, wire::format_time(failure.last)),
             (headers::REPLAY_COUNT, inbound.round.to_string()),
         ];
-        if let Some(timestamp) = record.timestamp {
+        if let Some(timestamp) = record.timestamp() {
             own.push((headers::ORIGINAL_TIMESTAMP, timestamp.to_string()));
         }
         if let Some(definition) = definition {
@@ -121,9 +120,9 @@ impl DeadLetter {
         }
         Self {
             topic,
-            group: group.group.clone(),
+            group: &group.group,
             handler: definition.map(|definition| definition.name),
-            inbound: inbound.clone(),
+            record,
             own,
         }
     }
@@ -135,9 +134,9 @@ impl DeadLetter {
     /// The record to write. `cut`: of the original headers only those that say
     /// what the event is, since with all of them it was too large.
     pub(crate) fn record(&self, cut: bool) -> RawRecord<'_> {
-        let record = &self.inbound.record;
+        let record = self.record;
         let list = OwnedHeaders::new_with_capacity(32);
-        for (name, value) in record.headers().iter() {
+        for (name, value) in record.each_header() {
             // What an earlier replay added is written anew below.
             let own = headers::is_own(name);
             if !own && (!cut || is_vital(name, value)) {
@@ -160,11 +159,11 @@ impl DeadLetter {
     }
 
     pub(crate) fn report(&self, failure: &Failure) {
-        let record = &self.inbound.record;
+        let record = self.record;
         tracing::error!(
             target: "eventkit::delivery",
             {
-            messaging.consumer.group.name = &*self.group,
+            messaging.consumer.group.name = self.group,
             handler = self.handler,
             messaging.destination.name = &*record.topic,
             messaging.destination.partition.id = record.partition,
@@ -179,11 +178,11 @@ impl DeadLetter {
     }
 
     pub(crate) fn report_unwritten(&self, error: &KafkaError, wait: Duration) {
-        let record = &self.inbound.record;
+        let record = self.record;
         tracing::error!(
             target: "eventkit::delivery",
             {
-            messaging.consumer.group.name = &*self.group,
+            messaging.consumer.group.name = self.group,
             handler = self.handler,
             messaging.destination.name = &*record.topic,
             messaging.destination.partition.id = record.partition,

@@ -74,7 +74,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn metadata(&self, attempt: u32) -> Metadata {
-        let timestamp = self.record.timestamp.and_then(from_millis);
+        let timestamp = self.record.timestamp().and_then(from_millis);
         let traceparent = self.traceparent().map(str::to_owned);
         Metadata {
             id: self.id().into_owned(),
