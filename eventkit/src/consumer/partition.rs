@@ -18,7 +18,7 @@ use super::group::{PartitionContext, count};
 use super::route::{Inbound, Route};
 use super::scheduler::{LaneId, Place, Scheduler, Ticket};
 use super::window::{Seq, Window};
-use crate::delivery::{self, Ending, Settled, Slot};
+use crate::delivery::{Ending, Settled, Slot};
 use crate::event::Record;
 use crate::ffi::Fetched;
 use crate::handler::{Delivery, Order, Shared as SharedInbound};
@@ -113,7 +113,7 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let slot = self.slot.as_mut().expect("polled after its end");
-        let ending = std::task::ready!(Pin::new(slot).poll(cx));
+        let ending = std::task::ready!(slot.poll(cx));
         let slot = self.slot.take().expect("was there a moment ago");
         Poll::Ready((slot, self.label, ending))
     }
@@ -319,13 +319,12 @@ impl Partition {
         let (handler, slot) = match task {
             Task::Handle { handler, inbound } => {
                 let spare = self.spare[handler as usize].pop();
-                let begin = context.group.handlers[handler as usize].definition.begin;
-                let delivery = Delivery::new(context, inbound, handler);
-                (Some(handler), begin(spare, delivery))
+                let make = context.group.handlers[handler as usize].definition.slot;
+                let mut slot = spare.unwrap_or_else(make);
+                slot.begin(Delivery::new(context, inbound, handler));
+                (Some(handler), slot)
             }
-            Task::Bury { inbound, reason } => {
-                (None, delivery::begin_burial(context, inbound, reason))
-            }
+            Task::Bury { inbound, reason } => (None, Slot::burial(context, inbound, reason)),
         };
         let mut running = Running {
             slot: Some(slot),

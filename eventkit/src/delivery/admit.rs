@@ -1,6 +1,7 @@
 //! May this delivery run, or was the event seen before?
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +36,6 @@ pub(super) enum Known {
 }
 
 impl Context<'_> {
-    pub(super) fn wants_dedup(&self) -> bool {
-        self.handler.definition.policy.dedup.is_some() && self.group.dedup.is_some()
-    }
-
     pub(super) async fn admit(&self) -> Admission {
         let (Some(policy), Some(plan)) = (self.handler.definition.policy.dedup, &self.group.dedup)
         else {
@@ -139,7 +136,7 @@ impl Held {
     }
 
     /// Renews the lease for as long as the work takes.
-    pub(super) async fn while_held<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_held<T>(&self, work: Pin<&mut impl Future<Output = T>>) -> T {
         tokio::select! {
             biased;
             done = work => done,

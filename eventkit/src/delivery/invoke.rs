@@ -1,11 +1,12 @@
 //! One run of the handler, bounded in time and number, its panics caught.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 
 use futures_util::FutureExt;
 
 use super::Context;
-use crate::handler::{Call, HandlerError, Outcome, scope};
+use crate::handler::{Call, HandlerError, Outcome, Scope};
 
 impl Context<'_> {
     /// `None` when the partition was drained before the handler could begin.
@@ -20,10 +21,10 @@ impl Context<'_> {
         };
         // Inside the future, so that a panic before its first await is caught too.
         let run = async { H::call(self.delivery).await };
-        let run = AssertUnwindSafe(scope(self.delivery, run)).catch_unwind();
+        let mut run = pin!(AssertUnwindSafe(Scope::new(self.delivery, run)).catch_unwind());
         let ended = match self.handler.definition.policy.timeout {
             None => run.await,
-            Some(limit) => match tokio::time::timeout(limit, run).await {
+            Some(limit) => match tokio::time::timeout(limit, run.as_mut()).await {
                 Ok(ended) => ended,
                 Err(_) => return Some(Err(HandlerError::timeout(limit))),
             },

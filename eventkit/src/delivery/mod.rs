@@ -12,6 +12,7 @@ mod slot;
 mod span;
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 
 use futures_util::FutureExt;
 use tracing::Instrument;
@@ -20,7 +21,7 @@ use crate::consumer::{GroupContext, HandlerRuntime, Inbound, Stop, count};
 use crate::dlq::Failure;
 use crate::handler::{Call, Delivery, HandlerError, Verdict};
 use admit::{Admission, Held};
-pub(crate) use slot::{Begin, Slot, begin, begin_burial};
+pub(crate) use slot::{MakeSlot, Slot, slot_for};
 use span::DeliverySpan;
 
 /// How a delivery ended.
@@ -67,23 +68,29 @@ impl<'a> Context<'a> {
 }
 
 /// Delivers a message to one handler, through retries, to its end.
-async fn deliver<H: Call>(mut delivery: Delivery) -> Ending {
-    let span = DeliverySpan::new(&Context::of(&delivery));
-    match span.tracing() {
-        Some(tracing) => {
-            let tracing = tracing.clone();
-            let run = run_caught::<H>(&mut delivery, &span);
-            run.instrument(tracing).await
+///
+/// Not an `async fn`, which would keep the delivery twice.
+fn deliver<H: Call>(mut delivery: Delivery) -> impl Future<Output = Ending> + Send {
+    async move {
+        let span = DeliverySpan::new(&Context::of(&delivery));
+        match span.tracing() {
+            Some(tracing) => {
+                run_caught::<H>(&mut delivery, &span)
+                    .instrument(tracing.clone())
+                    .await
+            }
+            None => run_caught::<H>(&mut delivery, &span).await,
         }
-        None => run_caught::<H>(&mut delivery, &span).await,
     }
 }
 
 /// A handler's own panic is one of its failures. This one came from what else
 /// the user wrote, a key or an error's text, and would come again.
 async fn run_caught<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
-    let run = AssertUnwindSafe(run::<H>(delivery, span)).catch_unwind();
-    match run.await {
+    match AssertUnwindSafe(run::<H>(delivery, span))
+        .catch_unwind()
+        .await
+    {
         Ok(ending) => ending,
         Err(panic) => {
             let failure = Failure::now(&HandlerError::panic(&*panic), 1);
@@ -94,26 +101,26 @@ async fn run_caught<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> En
 }
 
 async fn run<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
-    let context = Context::of(delivery);
-    if !context.wants_dedup() {
-        return attempts::<H>(delivery, None, span).await;
-    }
-    let held = match context.admit().await {
-        Admission::Admitted(None) => return attempts::<H>(delivery, None, span).await,
-        Admission::Admitted(Some(held)) => held,
+    let held = match Context::of(delivery).admit().await {
+        Admission::Admitted(held) => held,
         Admission::Duplicate(known) => {
             span.duplicate(known);
             return Ending::Settled(Settled::Duplicate);
         }
         Admission::Undecodable(error) => {
             let failure = Failure::now(&error, 1);
-            return context.bury(&failure, None, span).await;
+            return Context::of(delivery).bury(&failure, None, span).await;
         }
         Admission::Abandoned => return Ending::Abandoned,
     };
-    delivery.set_claim(held.lost.clone());
-    held.while_held(attempts::<H>(delivery, Some(&held), span))
-        .await
+    if let Some(held) = &held {
+        delivery.set_claim(held.lost.clone());
+    }
+    let work = pin!(attempts::<H>(delivery, held.as_ref(), span));
+    match &held {
+        None => work.await,
+        Some(held) => held.while_held(work).await,
+    }
 }
 
 async fn attempts<H: Call>(
@@ -127,10 +134,11 @@ async fn attempts<H: Call>(
         let context = Context::of(delivery);
         let error = match context.invoke::<H>().await {
             Some(Ok(outgoing)) => {
-                if outgoing.is_empty() && held.is_none() {
-                    return Ending::Settled(Settled::Handled);
-                }
-                match context.publish(outgoing).await {
+                let published = match outgoing.is_empty() {
+                    true => Some(Ok(())),
+                    false => context.publish(outgoing).await,
+                };
+                match published {
                     Some(Ok(())) => return context.complete(held).await,
                     Some(Err(refused)) => HandlerError::reject(refused),
                     None => return context.abandon(held),

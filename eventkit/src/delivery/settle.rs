@@ -22,27 +22,30 @@ const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 impl Context<'_> {
     /// Publishes what the handler returned, as often as it takes: the handler
     /// succeeded and does not run again for a broker's sake. `None` when the
-    /// partition was drained first.
-    pub(super) async fn publish(&self, outgoing: Outgoing) -> Option<Result<(), PublishError>> {
-        if outgoing.is_empty() {
-            return Some(Ok(()));
-        }
-        let publisher = &self.group.app.publisher;
-        let prepared = publisher.prepare_returned(self.delivery, outgoing);
-        let mut wait = WRITE_WAIT_MIN;
-        loop {
-            match publisher.send_all(&prepared).await {
-                Ok(_) => return Some(Ok(())),
-                Err(error) if error.is_transient() => {
-                    tracing::error!(target: "eventkit::delivery", handler = &*self.handler.id, %error, "what the handler returned is not acknowledged yet, trying again");
+    /// partition was drained first. In a box, so that handlers that return
+    /// nothing need no room for it.
+    pub(super) fn publish<'b>(
+        &'b self,
+        outgoing: Outgoing,
+    ) -> Pin<Box<dyn Future<Output = Option<Result<(), PublishError>>> + Send + 'b>> {
+        Box::pin(async move {
+            let publisher = &self.group.app.publisher;
+            let prepared = publisher.prepare_returned(self.delivery, outgoing);
+            let mut wait = WRITE_WAIT_MIN;
+            loop {
+                match publisher.send_all(&prepared).await {
+                    Ok(_) => return Some(Ok(())),
+                    Err(error) if error.is_transient() => {
+                        tracing::error!(target: "eventkit::delivery", handler = &*self.handler.id, %error, "what the handler returned is not acknowledged yet, trying again");
+                    }
+                    Err(error) => return Some(Err(error)),
                 }
-                Err(error) => return Some(Err(error)),
+                if !self.wait(wait).await {
+                    return None;
+                }
+                wait = (wait * 2).min(WRITE_WAIT_MAX);
             }
-            if !self.wait(wait).await {
-                return None;
-            }
-            wait = (wait * 2).min(WRITE_WAIT_MAX);
-        }
+        })
     }
 
     pub(super) async fn complete(&self, held: Option<&Held>) -> Ending {

@@ -3,9 +3,11 @@
 //! whatever is published carries its correlation and causation.
 
 use std::borrow::Cow;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -34,10 +36,28 @@ pub(crate) fn with_current<T>(f: impl FnOnce(Option<&Delivery>) -> T) -> T {
     }
 }
 
-/// Runs with the delivery as the current one.
-pub(crate) async fn scope<F: Future>(delivery: &Delivery, run: F) -> F::Output {
-    let mut run = pin!(run);
-    poll_fn(|cx| CURRENT.set(delivery, || run.as_mut().poll(cx))).await
+pin_project! {
+    /// Runs with the delivery as the current one.
+    pub(crate) struct Scope<'d, F> {
+        delivery: &'d Delivery,
+        #[pin]
+        run: F,
+    }
+}
+
+impl<'d, F> Scope<'d, F> {
+    pub(crate) fn new(delivery: &'d Delivery, run: F) -> Self {
+        Self { delivery, run }
+    }
+}
+
+impl<F: Future> Future for Scope<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let scope = self.project();
+        CURRENT.set(scope.delivery, || scope.run.poll(cx))
+    }
 }
 
 /// What `dedup(key = …)` takes from the event.
@@ -59,7 +79,7 @@ pub async fn __spawned(
     run: for<'d> fn(&'d Delivery) -> Invocation<'d>,
 ) -> Outcome {
     let delivery = delivery.clone();
-    let run = async move { scope(&delivery, run(&delivery)).await };
+    let run = async move { Scope::new(&delivery, run(&delivery)).await };
     joined(AbortOnDrop(tokio::spawn(run.in_current_span()))).await
 }
 

@@ -1,7 +1,7 @@
 use std::any::{TypeId, type_name};
 
 use super::{Call, Delivery, HandlerError, Outcome, Policy};
-use crate::delivery::{self, Begin};
+use crate::delivery::{MakeSlot, slot_for};
 use crate::event::Kind;
 use crate::event::checks::Declared;
 
@@ -22,7 +22,7 @@ pub struct HandlerDefinition {
     pub policy: Policy,
     #[doc(hidden)]
     pub requirements: fn(&mut Requirements),
-    pub(crate) begin: Begin,
+    pub(crate) slot: MakeSlot,
     /// File and line of the function, for the start-up checks.
     #[doc(hidden)]
     pub location: (&'static str, u32),
@@ -104,7 +104,7 @@ pub const fn __define<H: Call>(
         kind: event.kind,
         policy,
         requirements,
-        begin: delivery::begin::<H>,
+        slot: slot_for::<H>,
         location,
     }
 }

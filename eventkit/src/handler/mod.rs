@@ -12,7 +12,7 @@ mod outcome;
 mod policy;
 
 pub use call::{__blocking, __dedup_key, __spawned, Call};
-pub(crate) use call::{scope, with_current};
+pub(crate) use call::{Scope, with_current};
 pub(crate) use definition::linked;
 pub use definition::{__MISWRITTEN, __define, HandlerDefinition, Linked, Registered, Requirements};
 pub use delivery::Delivery;
