@@ -70,6 +70,7 @@ impl<'a> Context<'a> {
 /// Delivers a message to one handler, through retries, to its end.
 ///
 /// Not an `async fn`, which would keep the delivery twice.
+#[allow(clippy::manual_async_fn)]
 fn deliver<H: Call>(mut delivery: Delivery) -> impl Future<Output = Ending> + Send {
     async move {
         let span = DeliverySpan::new(&Context::of(&delivery));

@@ -19,6 +19,8 @@ use crate::handler::HandlerError;
 const WRITE_WAIT_MIN: Duration = Duration::from_millis(200);
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+type Boxed<'b, T> = Pin<Box<dyn Future<Output = T> + Send + 'b>>;
+
 impl Context<'_> {
     /// Publishes what the handler returned, as often as it takes: the handler
     /// succeeded and does not run again for a broker's sake. `None` when the
@@ -27,7 +29,7 @@ impl Context<'_> {
     pub(super) fn publish<'b>(
         &'b self,
         outgoing: Outgoing,
-    ) -> Pin<Box<dyn Future<Output = Option<Result<(), PublishError>>> + Send + 'b>> {
+    ) -> Boxed<'b, Option<Result<(), PublishError>>> {
         Box::pin(async move {
             let publisher = &self.group.app.publisher;
             let prepared = publisher.prepare_returned(self.delivery, outgoing);
@@ -62,7 +64,7 @@ impl Context<'_> {
         failure: &'b Failure,
         held: Option<&'b Held>,
         span: &'b DeliverySpan,
-    ) -> Pin<Box<dyn Future<Output = Ending> + Send + 'b>> {
+    ) -> Boxed<'b, Ending> {
         Box::pin(async move {
             let letter = DeadLetter::new(self.group, self.inbound(), Some(self.handler), failure);
             span.dead_letter(&letter, failure);
