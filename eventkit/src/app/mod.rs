@@ -148,7 +148,8 @@ impl App {
         self.set(move |settings| settings.max_in_flight = deliveries)
     }
 
-    /// How long running handlers may take to finish at shutdown. Default: 25 s.
+    /// How long running handlers may take to finish at shutdown; the rest of it
+    /// ends at most 4 s later. Default: 25 s.
     pub fn shutdown_timeout(self, timeout: Duration) -> Self {
         self.set(move |settings| settings.shutdown_timeout = timeout)
     }

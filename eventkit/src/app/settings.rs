@@ -66,7 +66,8 @@ pub struct Settings {
     /// How long a revoked partition's running handlers may take. Default: 10 s.
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
-    /// How long running handlers may take at shutdown. Default: 25 s.
+    /// How long running handlers may take at shutdown; leaving the groups and
+    /// flushing the publisher end at most 4 s later. Default: 25 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
     /// librdkafka properties.
