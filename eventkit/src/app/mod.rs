@@ -1,6 +1,7 @@
 //! The App: a service's handlers, its settings, its start and its end.
 
 mod checks;
+mod letters;
 mod plan;
 mod running;
 mod settings;
