@@ -763,6 +763,7 @@ mod dedup {
 mod life {
     use eventkit::Settings;
     use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
 
@@ -794,6 +795,8 @@ mod life {
         let error = App::new("bad")
             .settings(settings)
             .handlers(handlers![needs_much, same_name, first_taker, second_taker])
+            .default_type("stepz", "Step.v1")
+            .default_type("steps", "Stepz.v1")
             .check()
             .await
             .unwrap_err();
@@ -806,6 +809,8 @@ mod life {
             "are named `needs_much`",
             "command `Reserve.v1` must have one handler and has 2",
             "asks for dedup, and there is no store",
+            "names topic `stepz`, which no handler listens to; there is `reserve`, `steps`",
+            "names type `Stepz.v1` for topic `steps`, which no handler takes from it; there is `Step.v1`, `Undo.v1`",
             "Kafka at 127.0.0.1:1 does not answer",
         ] {
             assert!(
@@ -813,7 +818,7 @@ mod life {
                 "{part}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -898,6 +903,29 @@ mod life {
             error.to_string().contains("1 events were not finished"),
             "{error}"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn start_positions_that_are_not_told_are_asked_for_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in ["steps", "steps.again.dlq"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[refused; 3]);
+        let log = Steps::default();
+        let running = started(
+            App::new("again")
+                .settings(Settings::default())
+                .bootstrap_servers(cluster.bootstrap_servers())
+                .handlers(handlers![takes_a_while])
+                .state(log.clone()),
+        )
+        .await;
+        let step = Step { key: 1, number: 1 };
+        running.publisher().publish(&step).await.unwrap();
+        until("it runs", || log.len() == 1).await;
+        running.shutdown().await.unwrap();
     }
 
     /// The clock stands still while something is done, and jumps to the next

@@ -99,7 +99,8 @@ impl App {
     }
 
     /// What a topic's records are when they do not say so themselves, for
-    /// producers that send no `ce_type`.
+    /// producers that send no `ce_type`. Both must be a handler's, which is
+    /// checked at start.
     pub fn default_type(mut self, topic: impl Into<String>, event_type: impl Into<String>) -> Self {
         self.default_types.insert(topic.into(), event_type.into());
         self
@@ -161,7 +162,7 @@ impl App {
     }
 
     /// Makes the start-up checks and nothing else: states, handler names,
-    /// commands, topics, dedup, and whether Kafka and Redis answer.
+    /// commands, default types, topics, dedup, and whether Kafka and Redis answer.
     ///
     /// # Errors
     ///

@@ -8,8 +8,7 @@ use tokio::sync::Semaphore;
 use super::running::Running;
 use super::{App, Broker, Settings, checks, topics};
 use crate::consumer::{
-    self, Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Routes, SourceSettings,
-    Throttled,
+    self, Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Outage, Routes, SourceSettings,
 };
 use crate::dedup::{DedupStore, MemoryDedup};
 use crate::dlq::default_topic;
@@ -203,7 +202,7 @@ impl Checked {
                     store: store.clone(),
                     lease: settings.dedup_lease,
                     fail_open: settings.dedup_fail_open,
-                    outage: Throttled::default(),
+                    outage: Outage::default(),
                 }),
                 limits: Limits {
                     in_flight: settings.max_in_flight.max(1),

@@ -9,14 +9,14 @@
 //! a handler.
 
 mod group;
+mod outage;
 mod partition;
 mod route;
 mod scheduler;
 mod source;
 mod window;
 
-pub(crate) use group::{
-    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, Throttled, count,
-};
+pub(crate) use group::{Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, count};
+pub(crate) use outage::Outage;
 pub(crate) use route::{Inbound, Routes};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};

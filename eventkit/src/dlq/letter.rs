@@ -80,6 +80,25 @@ fn bounded(text: &str) -> String {
     text
 }
 
+/// Logs an error about a dead letter, with where it comes from and goes to.
+macro_rules! report {
+    ($letter:ident, { $($more:tt)* }, $($text:tt)+) => {
+        tracing::error!(
+            target: "eventkit::delivery",
+            {
+                messaging.consumer.group.name = &*$letter.group,
+                handler = $letter.handler,
+                messaging.destination.name = &*$letter.inbound.record.topic,
+                messaging.destination.partition.id = $letter.inbound.record.partition,
+                messaging.kafka.offset = $letter.inbound.record.offset,
+                dead_letter_topic = $letter.topic,
+                $($more)*
+            },
+            $($text)+
+        )
+    };
+}
+
 /// A message on its way to the dead-letter topic.
 pub(crate) struct DeadLetter {
     topic: String,
@@ -160,38 +179,18 @@ impl DeadLetter {
     }
 
     pub(crate) fn report(&self, failure: &Failure) {
-        let record = &self.inbound.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = &*self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            attempts = failure.attempts,
-            error.type = failure.kind,
-            },
+        report!(
+            self,
+            { attempts = failure.attempts, error.type = failure.kind },
             "dead-lettered: {}",
             failure.message
         );
     }
 
     pub(crate) fn report_unwritten(&self, error: &KafkaError, wait: Duration) {
-        let record = &self.inbound.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = &*self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            wait_ms = wait.as_millis() as u64,
-            %error,
-            },
+        report!(
+            self,
+            { wait_ms = wait.as_millis() as u64, %error },
             "the dead letter cannot be written; its key waits, nothing is dropped"
         );
     }

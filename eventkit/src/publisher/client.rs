@@ -4,11 +4,14 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 
 use crate::kafka::LoggedContext;
+
+/// How long a full send queue is left alone before the next try.
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
 
 type Native = FutureProducer<LoggedContext>;
 
@@ -26,12 +29,25 @@ impl Client {
         Ok(Self { config, current })
     }
 
-    /// Queues a record; an error gives it back, unsent.
-    pub(super) fn queue<'a>(
+    /// Waits for a place in the send queue. Records keep the order in which they
+    /// got theirs.
+    pub(super) async fn enqueue(
         &self,
-        record: FutureRecord<'a, [u8], [u8]>,
-    ) -> Result<DeliveryFuture, (KafkaError, FutureRecord<'a, [u8], [u8]>)> {
-        self.current().send_result(record)
+        mut record: FutureRecord<'_, [u8], [u8]>,
+    ) -> Result<DeliveryFuture, KafkaError> {
+        loop {
+            let sent = self.current().send_result(record);
+            record = match sent {
+                Ok(acknowledgement) => return Ok(acknowledgement),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
+                    tokio::time::sleep(QUEUE_FULL_WAIT).await;
+                    record
+                }
+                // It was not sent, so another producer may.
+                Err((_, record)) if self.renew_if_stopped() => record,
+                Err((error, _)) => return Err(error),
+            };
+        }
     }
 
     /// To be asked after an error: puts another producer in the place of one

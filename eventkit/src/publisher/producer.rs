@@ -10,9 +10,6 @@ use super::client::Client;
 use crate::error::{Error, Result};
 use crate::kafka::{Connection, Role};
 
-/// How long a full send queue is left alone before the next try.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
-
 const DEFAULTS: &[(&str, &str)] = &[
     // No duplicate and no reordering by resending; implies acks=all.
     ("enable.idempotence", "true"),
@@ -145,34 +142,23 @@ async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a
         payload,
         headers,
     } = record;
-    let mut waiting = FutureRecord::<[u8], [u8]> {
+    let acknowledgement = client
+        .enqueue(FutureRecord {
+            topic,
+            partition,
+            payload,
+            key,
+            timestamp: None,
+            headers: Some(headers),
+        })
+        .await?;
+    Ok(Queued {
+        acknowledgement,
         topic,
         partition,
-        payload,
         key,
-        timestamp: None,
-        headers: Some(headers),
-    };
-    loop {
-        match client.queue(waiting) {
-            Ok(acknowledgement) => {
-                return Ok(Queued {
-                    acknowledgement,
-                    topic,
-                    partition,
-                    key,
-                    payload,
-                });
-            }
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                waiting = record;
-                tokio::time::sleep(QUEUE_FULL_WAIT).await;
-            }
-            // It was not sent, so another producer may.
-            Err((_, record)) if client.renew_if_stopped() => waiting = record,
-            Err((error, _)) => return Err(error),
-        }
-    }
+        payload,
+    })
 }
 
 impl<'a> Queued<'a> {
