@@ -761,10 +761,6 @@ mod dedup {
 }
 
 mod life {
-    use eventkit::Settings;
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-
     use super::*;
 
     #[derive(Clone)]
@@ -903,63 +899,6 @@ mod life {
             error.to_string().contains("1 events were not finished"),
             "{error}"
         );
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn start_positions_that_are_not_told_are_asked_for_again() {
-        let cluster = MockCluster::new(1).unwrap();
-        for topic in ["steps", "steps.again.dlq"] {
-            cluster.create_topic(topic, 1, 1).unwrap();
-        }
-        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
-        cluster.request_errors(RDKafkaApiKey::OffsetFetch, &[refused; 3]);
-        let log = Steps::default();
-        let running = started(
-            App::new("again")
-                .settings(Settings::default())
-                .bootstrap_servers(cluster.bootstrap_servers())
-                .handlers(handlers![takes_a_while])
-                .state(log.clone()),
-        )
-        .await;
-        let step = Step { key: 1, number: 1 };
-        running.publisher().publish(&step).await.unwrap();
-        until("it runs", || log.len() == 1).await;
-        running.shutdown().await.unwrap();
-    }
-
-    /// The clock stands still while something is done, and jumps to the next
-    /// deadline when everything waits.
-    #[tokio::test]
-    async fn shutdown_ends_within_thirty_seconds_whatever_does_not_answer() {
-        let cluster = MockCluster::new(1).unwrap();
-        for topic in ["steps", "steps.deaf.dlq"] {
-            cluster.create_topic(topic, 1, 1).unwrap();
-        }
-        let log = Steps::default();
-        let running = started(
-            App::new("deaf")
-                .settings(Settings::default())
-                .bootstrap_servers(cluster.bootstrap_servers())
-                .handlers(handlers![never_ends])
-                .state(log.clone()),
-        )
-        .await;
-        let publisher = running.publisher().clone();
-        let step = Step { key: 1, number: 1 };
-        publisher.publish(&step).await.unwrap();
-        until("it runs", || log.len() == 1).await;
-        cluster.broker_down(1).unwrap();
-        let unsent = publisher.publish(&step);
-        let unsent = tokio::time::timeout(Duration::from_millis(20), unsent).await;
-        assert!(unsent.is_err(), "it waits for its acknowledgement");
-
-        tokio::time::pause();
-        let asked = tokio::time::Instant::now();
-        running.shutdown().await.unwrap_err();
-        let took = asked.elapsed();
-        assert!(took < Duration::from_secs(30), "{took:?}");
-        cluster.broker_up(1).unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
