@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
@@ -68,7 +69,8 @@ pub struct Settings {
     /// How long a revoked partition's running handlers may take. Default: 10 s.
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
-    /// How long running handlers may take at shutdown. Default: 25 s.
+    /// How long running handlers may take at shutdown; leaving the groups and
+    /// flushing the publisher end at most 4 s later. Default: 25 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
     /// librdkafka properties.
@@ -148,11 +150,8 @@ impl Settings {
         path: &str,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
-        // Parsed once by itself, so that an error names its line in the file.
-        let _: Self = toml::from_str(text)
-            .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))?;
-        let mut table: toml::Table = toml::from_str(text)
-            .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))?;
+        // As settings too, so that an error names its line in the file.
+        let mut table = read::<Self>(text, path).and_then(|_| read::<toml::Table>(text, path))?;
         for (name, value) in environment {
             let Some(setting) = name.strip_prefix(PREFIX) else {
                 continue;
@@ -218,6 +217,11 @@ fn typed(key: &str, value: &str) -> toml::Value {
         (false, _, Ok(flag)) => flag.into(),
         _ => value.into(),
     }
+}
+
+fn read<T: DeserializeOwned>(text: &str, path: &str) -> Result<T> {
+    toml::from_str(text)
+        .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))
 }
 
 /// The error's message and place; the line itself may hold a secret.

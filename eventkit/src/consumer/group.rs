@@ -1,10 +1,11 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::outage::Outage;
 use super::route::{Names, Routes, TopicRoutes};
 use crate::dedup::DedupStore;
 use crate::handler::{AppContext, HandlerDefinition};
@@ -80,28 +81,7 @@ pub(crate) struct DedupPlan {
     pub(crate) lease: Duration,
     /// Handle events unclaimed while the store is away, at the risk of duplicates.
     pub(crate) fail_open: bool,
-    pub(crate) outage: Throttled,
-}
-
-/// Something worth saying, but not with every message.
-#[derive(Debug, Default)]
-pub(crate) struct Throttled {
-    last: Mutex<Option<Instant>>,
-}
-
-impl Throttled {
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    pub(crate) fn report(&self, say: impl FnOnce()) {
-        let Ok(mut last) = self.last.lock() else {
-            return;
-        };
-        if last.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
-            *last = Some(Instant::now());
-            drop(last);
-            say();
-        }
-    }
+    pub(crate) outage: Outage,
 }
 
 /// Bounds of what is held in memory, of one partition unless it says otherwise.

@@ -7,6 +7,7 @@
 //! handler or, without a deadline, for a broker.
 
 mod assignment;
+mod backoff;
 mod context;
 mod fetched;
 mod positions;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -22,6 +24,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use self::assignment::Assignment;
+use self::backoff::Backoff;
 use self::context::{Rebalance, SourceContext};
 use self::fetched::Fetcher;
 use super::group::GroupContext;
@@ -184,7 +187,11 @@ struct Source {
 }
 
 enum Pending {
-    Assign(rdkafka::TopicPartitionList),
+    Assign {
+        wanted: TopicPartitionList,
+        /// The start positions may be asked for.
+        ask: Backoff,
+    },
     Revoke {
         partitions: Vec<(String, i32)>,
         deadline: Instant,
@@ -311,7 +318,13 @@ impl Source {
         }
         match self.pending.take() {
             None => Ok(()),
-            Some(Pending::Assign(wanted)) => self.assign(wanted),
+            Some(Pending::Assign { wanted, ask }) if ask.is_due(Instant::now()) => {
+                self.assign(wanted, ask)
+            }
+            Some(waits @ Pending::Assign { .. }) => {
+                self.pending = Some(waits);
+                Ok(())
+            }
             Some(Pending::Revoke {
                 partitions,
                 deadline,
@@ -331,7 +344,10 @@ impl Source {
 
     fn begin(&mut self, rebalance: Rebalance) -> Option<Pending> {
         match rebalance {
-            Rebalance::Assign(wanted) => Some(Pending::Assign(wanted)),
+            Rebalance::Assign(wanted) => Some(Pending::Assign {
+                wanted,
+                ask: Backoff::new(),
+            }),
             Rebalance::Revoke {
                 partitions,
                 lost: true,
@@ -357,7 +373,7 @@ impl Source {
         }
     }
 
-    fn assign(&mut self, wanted: rdkafka::TopicPartitionList) -> Result<(), String> {
+    fn assign(&mut self, wanted: TopicPartitionList, ask: Backoff) -> Result<(), String> {
         let starts = positions::resolve(
             &self.consumer,
             &wanted,
@@ -368,7 +384,8 @@ impl Source {
             Ok(starts) => starts,
             Err(positions::Unresolved::Later(error)) => {
                 tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "start positions not known yet, trying again");
-                self.pending = Some(Pending::Assign(wanted));
+                let ask = ask.longer(Instant::now());
+                self.pending = Some(Pending::Assign { wanted, ask });
                 return Ok(());
             }
             Err(positions::Unresolved::NoPosition { topic, partition }) => {
@@ -477,7 +494,10 @@ impl Source {
     fn answer_outstanding(&mut self) {
         let pending = self.pending.take();
         let queued = self.rebalances.try_iter().map(|rebalance| match rebalance {
-            Rebalance::Assign(wanted) => Pending::Assign(wanted),
+            Rebalance::Assign(wanted) => Pending::Assign {
+                wanted,
+                ask: Backoff::new(),
+            },
             Rebalance::Revoke { partitions, .. } => Pending::Revoke {
                 partitions,
                 deadline: Instant::now(),
@@ -485,7 +505,7 @@ impl Source {
         });
         for outstanding in pending.into_iter().chain(queued) {
             let _ = match outstanding {
-                Pending::Assign(wanted) => context::assign(&self.consumer, &wanted),
+                Pending::Assign { wanted, .. } => context::assign(&self.consumer, &wanted),
                 Pending::Revoke { partitions, .. } => {
                     context::unassign(&self.consumer, &partitions)
                 }

@@ -48,11 +48,14 @@ impl Context<'_> {
         let mut busy_wait = BUSY_WAIT_MIN;
         let mut store_wait = STORE_WAIT_MIN;
         loop {
-            let wait = match plan
+            let claim = plan
                 .store
                 .claim(&key, self.inbound().round, plan.lease)
-                .await
-            {
+                .await;
+            if claim.is_ok() {
+                self.report_return(plan);
+            }
+            let wait = match claim {
                 Ok(Claim::Claimed(token)) => {
                     return Admission::Admitted(Some(Held::new(plan, key, token, self.stop)));
                 }
@@ -100,13 +103,25 @@ impl Context<'_> {
         } else {
             "deliveries wait, nothing is lost"
         };
-        plan.outage.report(|| {
+        plan.outage.failed(|| {
             tracing::error!(
                 target: "eventkit::dedup",
                 group = &*self.group.group,
                 store = plan.store.describe(),
                 %error,
                 "dedup store is away: {consequence}"
+            );
+        });
+    }
+
+    pub(super) fn report_return(&self, plan: &DedupPlan) {
+        plan.outage.answered(|away| {
+            tracing::info!(
+                target: "eventkit::dedup",
+                group = &*self.group.group,
+                store = plan.store.describe(),
+                away_ms = away.as_millis() as u64,
+                "dedup store answers again"
             );
         });
     }

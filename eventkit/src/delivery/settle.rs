@@ -103,6 +103,9 @@ impl Context<'_> {
                 Mark::Done => store.complete(&held.key, token, policy.ttl).await,
                 Mark::Dead => store.bury(&held.key, token, round, policy.ttl).await,
             };
+            if marked.is_ok() {
+                self.report_return(plan);
+            }
             let answer = match marked {
                 Ok(true) => return true,
                 Ok(false) => store.claim(&held.key, round, plan.lease).await,

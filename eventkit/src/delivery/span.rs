@@ -45,8 +45,7 @@ impl DeliverySpan {
         if span.is_disabled() {
             return Self(None);
         }
-        if let Some(traceparent) = attributes.traceparent() {
-            let tracestate = record.header_str(crate::event::headers::TRACESTATE);
+        if let Some((traceparent, tracestate)) = attributes.trace_context() {
             propagation::set_parent(&span, traceparent, tracestate);
         }
         Self(Some(span))

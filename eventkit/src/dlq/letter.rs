@@ -79,6 +79,25 @@ fn bounded(text: &str) -> String {
     text
 }
 
+/// Logs an error about a dead letter, with where it comes from and goes to.
+macro_rules! report {
+    ($letter:ident, { $($more:tt)* }, $($text:tt)+) => {
+        tracing::error!(
+            target: "eventkit::delivery",
+            {
+                messaging.consumer.group.name = $letter.group,
+                handler = $letter.handler,
+                messaging.destination.name = &*$letter.record.topic,
+                messaging.destination.partition.id = $letter.record.partition,
+                messaging.kafka.offset = $letter.record.offset,
+                dead_letter_topic = $letter.topic,
+                $($more)*
+            },
+            $($text)+
+        )
+    };
+}
+
 /// A message on its way to the dead-letter topic.
 pub(crate) struct DeadLetter<'a> {
     topic: String,
@@ -159,38 +178,18 @@ impl<'a> DeadLetter<'a> {
     }
 
     pub(crate) fn report(&self, failure: &Failure) {
-        let record = self.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            attempts = failure.attempts,
-            error.type = failure.kind,
-            },
+        report!(
+            self,
+            { attempts = failure.attempts, error.type = failure.kind },
             "dead-lettered: {}",
             failure.message
         );
     }
 
     pub(crate) fn report_unwritten(&self, error: &KafkaError, wait: Duration) {
-        let record = self.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            wait_ms = wait.as_millis() as u64,
-            %error,
-            },
+        report!(
+            self,
+            { wait_ms = wait.as_millis() as u64, %error },
             "the dead letter cannot be written; its key waits, nothing is dropped"
         );
     }
