@@ -791,6 +791,8 @@ mod life {
         let error = App::new("bad")
             .settings(settings)
             .handlers(handlers![needs_much, same_name, first_taker, second_taker])
+            .default_type("stepz", "Step.v1")
+            .default_type("steps", "Stepz.v1")
             .check()
             .await
             .unwrap_err();
@@ -803,6 +805,8 @@ mod life {
             "are named `needs_much`",
             "command `Reserve.v1` must have one handler and has 2",
             "asks for dedup, and there is no store",
+            "names topic `stepz`, which no handler listens to; there is `reserve`, `steps`",
+            "names type `Stepz.v1` for topic `steps`, which no handler takes from it; there is `Step.v1`, `Undo.v1`",
             "Kafka at 127.0.0.1:1 does not answer",
         ] {
             assert!(
@@ -810,7 +814,7 @@ mod life {
                 "{part}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
