@@ -871,6 +871,53 @@ mod life {
         running.shutdown().await.unwrap();
     }
 
+    /// Every third key is slow, so that others get ahead of it.
+    #[handler(event = "Step.v1")]
+    async fn some_slow(step: Step, State(log): State<Steps>) {
+        if step.key % 3 == 0 {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        log.push((step.key, step.number));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn shutdown_leaves_no_gap_before_what_was_done() {
+        let broker = broker(&["steps"]);
+        let log = Steps::default();
+        let service = || {
+            app("gaps", &broker)
+                .handlers(handlers![some_slow])
+                .state(log.clone())
+        };
+        let running = started(service()).await;
+        for number in 0..90 {
+            let key = number % 9;
+            running
+                .publisher()
+                .publish(&Step { key, number })
+                .await
+                .unwrap();
+        }
+        until("the quick keys are ahead", || log.len() >= 60).await;
+        assert!(log.len() < 90);
+        running.shutdown().await.unwrap();
+
+        let running = started(service()).await;
+        let done = || {
+            let mut done = log.all();
+            done.sort_unstable();
+            done
+        };
+        until("all done", || {
+            let mut done = done();
+            done.dedup();
+            done.len() == 90
+        })
+        .await;
+        assert_eq!(done().len(), 90, "some were done twice");
+        running.shutdown().await.unwrap();
+    }
+
     #[handler(event = "Step.v1")]
     async fn never_ends(_: Step, State(log): State<Steps>) {
         log.push((0, 0));

@@ -209,6 +209,8 @@ impl Checked {
                     buffered: settings.max_buffered.max(2),
                     buffered_bytes: settings.max_buffered_bytes.max(2),
                     uncommitted: settings.max_uncommitted.max(2),
+                    // The other half is for what was begun last.
+                    catch_up: settings.drain_timeout.min(settings.shutdown_timeout) / 2,
                 },
             }));
         }

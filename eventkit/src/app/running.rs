@@ -158,7 +158,9 @@ impl Running {
     /// before the 30 s after which Kubernetes kills a process.
     ///
     /// Events that were fetched and not begun, or that wait for their next
-    /// attempt, are left to the group's next run.
+    /// attempt, are left to the group's next run. Those before one that was
+    /// begun are begun too while half of the time is left: otherwise what is
+    /// done behind them would be delivered again.
     ///
     /// # Errors
     ///

@@ -95,6 +95,9 @@ pub(crate) struct Limits {
     pub(crate) buffered_bytes: usize,
     /// Records between the oldest unsettled one and the newest.
     pub(crate) uncommitted: usize,
+    /// How long a partition that is being drained begins what stands before
+    /// records that were begun.
+    pub(crate) catch_up: Duration,
 }
 
 /// The two ways a partition's work comes to an end.

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use foldhash::fast::FixedState;
 use futures_util::stream::FuturesUnordered;
@@ -143,6 +144,9 @@ pub(crate) struct Partition {
     window: Window,
     scheduler: Scheduler<Work>,
     running: FuturesUnordered<Running>,
+    /// Behind the last record of which a delivery was begun; once a delivery
+    /// gave up, at most its record.
+    horizon: Seq,
     /// Received and not looked at.
     incoming: std::vec::IntoIter<Fetched>,
     /// Rooms of ended deliveries, by handler.
@@ -174,6 +178,7 @@ impl Partition {
             window: Window::default(),
             scheduler: Scheduler::default(),
             running: FuturesUnordered::new(),
+            horizon: 0,
             incoming: Vec::new().into_iter(),
             spare: (0..handlers).map(|_| Vec::new()).collect(),
             tally: Tally {
@@ -216,10 +221,47 @@ impl Partition {
             // A long run of ready handlers lets other tasks have their turn.
             tokio::task::consume_budget().await;
         }
-        while let Some(ended) = self.running.next().await {
-            self.finish(ended);
+        self.catch_up().await;
+    }
+
+    /// Lets what runs finish. Records before the last one that was begun are
+    /// begun too while there is time: otherwise those behind them, which are
+    /// done, would be delivered again.
+    async fn catch_up(mut self) {
+        let until = Instant::now() + self.context.group.limits.catch_up;
+        // What gives up now is delivered again, and all that is behind it.
+        self.finish_others().await;
+        loop {
+            let more = Instant::now() < until
+                && std::future::poll_fn(|cx| Poll::Ready(self.begin_before(cx))).await;
             self.tell();
+            tokio::task::consume_budget().await;
+            if more {
+                continue;
+            }
+            match self.running.next().await {
+                Some(ended) => self.finish(ended),
+                None => return,
+            }
         }
+    }
+
+    /// Starts what may run and stands before the horizon, up to a run; `true`
+    /// when there may be more.
+    fn begin_before(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..RUN {
+            if !self.has_room() {
+                return false;
+            }
+            let Some((ticket, work)) = self.scheduler.next() else {
+                return false;
+            };
+            // The others, and with them their keys, are left to the next owner.
+            if work.seq < self.horizon {
+                self.start(Some(ticket), None, work, cx);
+            }
+        }
+        true
     }
 
     fn may_begin(&self) -> bool {
@@ -315,6 +357,7 @@ impl Partition {
         cx: &mut Context<'_>,
     ) {
         let Work { seq, bytes, task } = work;
+        self.horizon = self.horizon.max(seq + 1);
         let context = self.context.clone();
         let (handler, slot) = match task {
             Task::Handle { handler, inbound } => {
@@ -366,6 +409,7 @@ impl Partition {
         // An abandoned delivery keeps its key and its offset, so that the next
         // owner of the partition gets it again, in order.
         let Ending::Settled(settled) = ending else {
+            self.horizon = self.horizon.min(label.seq);
             return;
         };
         if let Some(ticket) = label.ticket {
