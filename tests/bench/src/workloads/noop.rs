@@ -67,5 +67,5 @@ async fn noop(order: OrderPlaced, State(check): State<Check>) {
 
 pub fn eventkit(job: &Job) -> Result<Report> {
     let check = Check::new(job.load());
-    subject::run(subject::app(job, handlers![noop])?, &check)
+    subject::run(job, subject::app(job, handlers![noop])?, &check)
 }
