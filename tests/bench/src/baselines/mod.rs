@@ -12,6 +12,8 @@ pub mod per_key;
 pub mod per_partition;
 pub mod publishing;
 pub mod redis;
+#[cfg(feature = "rival")]
+pub mod rival;
 pub mod window;
 
 use anyhow::Result;

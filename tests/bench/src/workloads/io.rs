@@ -6,6 +6,8 @@ use anyhow::Result;
 use eventkit::prelude::*;
 
 use super::Workload;
+#[cfg(feature = "rival")]
+use crate::baselines::rival;
 use crate::baselines::{per_key, per_partition};
 use crate::case::{Case, Job};
 use crate::check::Check;
@@ -27,9 +29,21 @@ pub const WORKLOAD: Workload = Workload {
         vec![
             Case::new("eventkit", &load, eventkit),
             Case::new("task per key", &load, by_key),
+            #[cfg(feature = "rival")]
+            Case::new("ruststream", &load, rival::wait_run),
         ]
     },
-    verdicts: |rounds| vec![by_task_per_key(rounds)],
+    verdicts: |rounds| {
+        vec![
+            by_task_per_key(rounds),
+            #[cfg(feature = "rival")]
+            Verdict::at_least(
+                "events/s, by ruststream",
+                rounds.ratio("eventkit", "ruststream", RATE),
+                1.0,
+            ),
+        ]
+    },
 };
 
 pub const ZIPF: Workload = Workload {

@@ -8,7 +8,7 @@ mod growth;
 mod io;
 mod latency;
 mod noop;
-mod poison;
+pub mod poison;
 mod publish;
 mod traced;
 

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(feature = "rival")]
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use eventkit::prelude::*;
@@ -10,8 +12,12 @@ use eventkit::prelude::*;
 use super::Workload;
 use crate::baselines::dead_letters::DeadLetters;
 use crate::baselines::per_key;
+#[cfg(feature = "rival")]
+use crate::baselines::rival;
 use crate::case::{Case, Job};
 use crate::check::Check;
+#[cfg(feature = "rival")]
+use crate::check::PATIENCE;
 use crate::event::OrderPlaced;
 use crate::load::{Load, Scale};
 use crate::report::{CPU, MEMORY, Report, SETTLED};
@@ -34,6 +40,13 @@ pub const WORKLOAD: Workload = Workload {
             Case::new("eventkit", &poisoned, eventkit),
             Case::new("eventkit without poison", &healthy, eventkit),
             Case::new("task per key", &poisoned, by_key),
+            // Its copies for retrying go into the topic, which is filled anew for it.
+            #[cfg(feature = "rival")]
+            Case::new(
+                "ruststream",
+                &load(scale, "poisoned-apart").poison_every(100),
+                rival::poison_run,
+            ),
         ]
     },
     verdicts: |rounds| {
@@ -60,15 +73,15 @@ fn load(scale: Scale, name: &str) -> Load {
 }
 
 #[derive(Clone)]
-struct Bench {
+pub struct Bench {
     load: Arc<Load>,
-    check: Check,
+    pub check: Check,
     /// When each event was handled, in milliseconds since the first delivery.
     handled: Arc<[AtomicU32]>,
 }
 
 impl Bench {
-    fn new(load: &Load) -> Self {
+    pub fn new(load: &Load) -> Self {
         Self {
             load: Arc::new(load.clone()),
             check: Check::new(load),
@@ -76,7 +89,7 @@ impl Bench {
         }
     }
 
-    fn handle(&self, order: &OrderPlaced) -> Result<()> {
+    pub fn handle(&self, order: &OrderPlaced) -> Result<()> {
         self.check.begun();
         ensure!(!self.load.is_poison(order.number), "poison");
         let since = self.check.since_first().as_millis() as u32;
@@ -85,9 +98,21 @@ impl Bench {
         Ok(())
     }
 
+    /// Waits until every poisoned event is a dead letter; the time since the first delivery.
+    #[cfg(feature = "rival")]
+    pub async fn dead_letters_written(&self, topic: &str) -> Result<Duration> {
+        let start = Instant::now();
+        while kafka::records(topic)?.unwrap_or(0) < self.load.poisoned()
+            && start.elapsed() < PATIENCE
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(self.check.since_first())
+    }
+
     /// Adds when events of keys without poison were handled, and whether each
     /// poisoned one is a dead letter, once.
-    fn report(&self, mut report: Report, dead_letters: &str) -> Result<Report> {
+    pub fn report(&self, mut report: Report, dead_letters: &str) -> Result<Report> {
         let poisoned = |order: &OrderPlaced| self.load.is_poison(order.number);
         let keys: HashSet<u32> = self
             .load
@@ -110,7 +135,7 @@ impl Bench {
     }
 }
 
-fn dead_letters(job: &Job) -> String {
+pub fn dead_letters(job: &Job) -> String {
     format!("{}.{}.dlq", job.topic(), job.group)
 }
 
