@@ -5,6 +5,7 @@
 //! it asks of the current [`Delivery`](crate::Delivery).
 
 mod builder;
+mod client;
 mod message;
 mod producer;
 mod stamp;
@@ -57,6 +58,10 @@ use stamp::{Prepared, Stamp};
 /// [`PublishError::Unacknowledged`]; the record may have been written all the
 /// same. When the send queue is full the call waits. Dropping its future does
 /// not take back what is already queued.
+///
+/// When librdkafka's producer stops for good, since it cannot tell any more what
+/// was written, another takes its place: what was under way ends as unacknowledged,
+/// and what a handler returned is sent again.
 #[derive(Clone)]
 pub struct Publisher {
     inner: Arc<Inner>,
