@@ -3,6 +3,8 @@
 //! What librdkafka allocates, in C, is not counted. Events of plain numbers
 //! decode without memory of their own, so that all that is counted is ours.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

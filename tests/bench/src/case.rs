@@ -15,6 +15,8 @@ pub struct Case {
     pub load: Load,
     /// Whether a consumer group reads the load to its end.
     pub consumes: bool,
+    /// Variables for its process.
+    pub environment: &'static [(&'static str, &'static str)],
     pub run: fn(&Job) -> Result<Report>,
 }
 
@@ -24,6 +26,7 @@ impl Case {
             name: name.to_owned(),
             load: load.clone(),
             consumes: true,
+            environment: &[],
             run,
         }
     }
@@ -31,6 +34,11 @@ impl Case {
     /// Without a consumer group whose offsets would be looked at.
     pub fn publishes(mut self) -> Self {
         self.consumes = false;
+        self
+    }
+
+    pub fn environment(mut self, variables: &'static [(&'static str, &'static str)]) -> Self {
+        self.environment = variables;
         self
     }
 }
@@ -83,6 +91,7 @@ impl Job {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["contender", &self.workload, &self.case.name]);
         command.args(["--group", &self.group]);
+        command.envs(self.case.environment.iter().copied());
         if self.scale == Scale::Short {
             command.arg("--short");
         }
@@ -103,8 +112,10 @@ impl Job {
                 kafka::uncommitted(&self.group, &self.topic())?,
             );
         }
+        // What a run leaves behind would slow the broker down for the next one.
+        kafka::delete_if_there(&format!("{}.{}.dlq", self.topic(), self.group))?;
         if self.load().fresh {
-            kafka::delete(&self.topic())?;
+            kafka::delete_if_there(&self.topic())?;
         }
         Ok(report)
     }

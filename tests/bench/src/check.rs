@@ -12,6 +12,9 @@ use tokio::sync::Notify;
 use crate::event::OrderPlaced;
 use crate::load::Load;
 
+/// So long without a delivery, and none will come any more.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 #[derive(Clone)]
 pub struct Check {
     inner: Arc<Inner>,
@@ -43,17 +46,12 @@ pub struct Outcome {
 impl Check {
     /// Wants every event of the load once, but for those that cannot be handled.
     pub fn new(load: &Load) -> Self {
-        Self::wanting(load, load.events - load.poisoned())
-    }
-
-    /// Wants this many deliveries of the load's events.
-    pub fn wanting(load: &Load, wanted: u64) -> Self {
         let zeros = |number: usize| (0..number).map(|_| AtomicU64::new(0)).collect();
         Self {
             inner: Arc::new(Inner {
                 seen: zeros(load.events.div_ceil(64) as usize),
                 next: zeros(load.keys as usize),
-                wanted,
+                wanted: load.events - load.poisoned(),
                 delivered: AtomicU64::new(0),
                 duplicates: AtomicU64::new(0),
                 disorder: AtomicU64::new(0),
@@ -101,7 +99,6 @@ impl Check {
 
     /// Waits for the last event; `false` when nothing was delivered for a while.
     pub async fn done(&self) -> bool {
-        const PATIENCE: Duration = Duration::from_secs(30);
         loop {
             let before = self.delivered();
             tokio::select! {
@@ -112,6 +109,14 @@ impl Check {
                 return self.is_done();
             }
         }
+    }
+
+    /// How long ago the first delivery began.
+    pub fn since_first(&self) -> Duration {
+        self.inner
+            .first
+            .get()
+            .map_or(Duration::ZERO, Instant::elapsed)
     }
 
     pub fn outcome(&self) -> Outcome {

@@ -12,8 +12,6 @@ use crate::event::{OrderPlaced, mix};
 use crate::kafka;
 use crate::load::{Keys, Load};
 
-type Filler = ThreadedProducer<DefaultProducerContext>;
-
 /// Fills the topic unless it is full already.
 pub fn ensure_filled(load: &Load) -> Result<()> {
     let topic = load.topic("");
@@ -35,28 +33,19 @@ pub fn ensure_filled(load: &Load) -> Result<()> {
 }
 
 fn fill(load: &Load, topic: &str) -> Result<()> {
-    let mut config = kafka::config()?;
-    config
-        .set("enable.idempotence", "true")
-        .set("linger.ms", "20")
-        .set("partitioner", "murmur2_random")
-        .set("queue.buffering.max.kbytes", "65536");
-    if load.padding > 0 {
-        config.set("compression.type", "lz4");
-    }
-    let producer: Filler = config.create()?;
-    let mut orders = Orders::new(load);
+    let sender = Sender::in_bulk(load)?;
+    let mut orders = load.orders();
     let mut recent: VecDeque<OrderPlaced> = VecDeque::new();
     for delivery in 0..load.deliveries() {
         let repeats = load
             .duplicate_every
             .filter(|every| delivery % every == every - 1);
         let order = match repeats {
-            // Not the last one: a repetition usually comes a little later.
+            // Not always the last one: a repetition comes sooner or later.
             Some(_) => recent[(mix(delivery) % recent.len() as u64) as usize].clone(),
             None => orders.next().context("fewer events than deliveries")?,
         };
-        send(&producer, topic, &order)?;
+        sender.send(topic, &order)?;
         if load.duplicate_every.is_some() {
             if recent.len() == 1_000 {
                 recent.pop_front();
@@ -64,25 +53,67 @@ fn fill(load: &Load, topic: &str) -> Result<()> {
             recent.push_back(order);
         }
     }
-    producer.flush(Duration::from_secs(120)).context("filling")
+    sender.flush()
 }
 
-fn send(producer: &Filler, topic: &str, order: &OrderPlaced) -> Result<()> {
-    let key = order.customer_id.to_string();
-    let payload = serde_json::to_vec(order)?;
-    let mut record = BaseRecord::to(topic)
-        .key(&key)
-        .payload(&payload)
-        .headers(headers(order));
-    loop {
-        match producer.send(record) {
-            Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                record = back;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            Err((error, _)) => return Err(error.into()),
+/// Writes events as eventkit's publisher would.
+pub struct Sender {
+    producer: ThreadedProducer<DefaultProducerContext>,
+}
+
+impl Sender {
+    fn in_bulk(load: &Load) -> Result<Self> {
+        // Padding is long and says nothing.
+        let compression = if load.padding > 0 { "lz4" } else { "none" };
+        Self::new(&[
+            ("linger.ms", "20"),
+            ("queue.buffering.max.kbytes", "65536"),
+            ("compression.type", compression),
+        ])
+    }
+
+    /// Each event on its way as soon as it is there.
+    pub fn at_once() -> Result<Self> {
+        Self::new(&[("linger.ms", "0")])
+    }
+
+    fn new(properties: &[(&str, &str)]) -> Result<Self> {
+        let mut config = kafka::config()?;
+        config
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random");
+        for (name, value) in properties {
+            config.set(*name, *value);
         }
+        Ok(Self {
+            producer: config.create()?,
+        })
+    }
+
+    /// Queues an event; waits where the queue is full.
+    pub fn send(&self, topic: &str, order: &OrderPlaced) -> Result<()> {
+        let key = order.customer_id.to_string();
+        let payload = serde_json::to_vec(order)?;
+        let mut record = BaseRecord::to(topic)
+            .key(&key)
+            .payload(&payload)
+            .headers(headers(order));
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub fn flush(&self) -> Result<()> {
+        self.producer
+            .flush(Duration::from_secs(120))
+            .context("not everything was acknowledged")
     }
 }
 
@@ -140,6 +171,12 @@ impl<'l> Orders<'l> {
     }
 
     fn key(&self, number: u64) -> usize {
+        // One key has a hundredth of all that is poisoned.
+        if self.load.is_poison(number)
+            && number.is_multiple_of(100 * self.load.poison_every.unwrap_or(1))
+        {
+            return 0;
+        }
         let point = mix(number) as f64 / u64::MAX as f64;
         self.shares
             .partition_point(|share| *share < point)

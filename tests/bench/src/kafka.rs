@@ -1,6 +1,6 @@
 //! Topics and offsets, as the benchmark itself looks at them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -31,10 +31,25 @@ pub fn records(topic: &str) -> Result<Option<u64>> {
     }
     let mut records = 0;
     for partition in 0..partitions {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+        let (low, high) = ends(&consumer, topic, partition)?;
         records += (high - low).unsigned_abs();
     }
     Ok(Some(records))
+}
+
+/// A partition's first and next offset. One that was just created has no leader
+/// for a moment.
+fn ends(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<(i64, i64)> {
+    let start = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok(ends) => return Ok(ends),
+            Err(error) if start.elapsed() > PATIENCE => {
+                return Err(error).with_context(|| format!("{topic} partition {partition}"));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Records of a topic that a group has not committed.
@@ -46,7 +61,7 @@ pub fn uncommitted(group: &str, topic: &str) -> Result<u64> {
     }
     let mut uncommitted = 0;
     for committed in consumer.committed_offsets(list, PATIENCE)?.elements() {
-        let (low, high) = consumer.fetch_watermarks(topic, committed.partition(), PATIENCE)?;
+        let (low, high) = ends(&consumer, topic, committed.partition())?;
         let next = match committed.offset() {
             Offset::Offset(next) => next,
             _ => low,
@@ -64,7 +79,7 @@ pub fn create(topic: &str, partitions: i32) -> Result<()> {
     }
     // The broker knows it a moment later than it says so.
     let consumer = reader("eventkit-bench")?;
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     while self::partitions(&consumer, topic)? != partitions {
         anyhow::ensure!(start.elapsed() < PATIENCE, "{topic} does not appear");
         std::thread::sleep(Duration::from_millis(20));
@@ -77,6 +92,13 @@ pub fn delete(topic: &str) -> Result<()> {
         one.map_err(|(topic, code)| anyhow!("deleting {topic}: {code}"))?;
     }
     Ok(())
+}
+
+pub fn delete_if_there(topic: &str) -> Result<()> {
+    match records(topic)? {
+        Some(_) => delete(topic),
+        None => Ok(()),
+    }
 }
 
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {

@@ -1,5 +1,7 @@
 //! What a contender is given to do: a topic and what stands in it.
 
+use crate::fill::Orders;
+
 /// How much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
@@ -96,6 +98,11 @@ impl Load {
         self
     }
 
+    /// Its events, in order; always the same.
+    pub fn orders(&self) -> Orders<'_> {
+        Orders::new(self)
+    }
+
     pub fn topic(&self, group: &str) -> String {
         let Self {
             name,
@@ -121,7 +128,7 @@ impl Load {
 
     pub fn is_poison(&self, number: u64) -> bool {
         self.poison_every
-            .is_some_and(|every| number % every == every / 2)
+            .is_some_and(|every| number.is_multiple_of(every))
     }
 
     pub fn poisoned(&self) -> u64 {

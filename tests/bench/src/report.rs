@@ -14,7 +14,10 @@ pub const RATE: &str = "events/s";
 /// CPU time of the whole process, start and end included, for each event.
 pub const CPU: &str = "CPU µs/event";
 pub const MEMORY: &str = "peak MB";
+/// Seconds from the first delivery to the last.
 pub const SECONDS: &str = "s";
+/// Seconds from the first delivery until every one was settled.
+pub const SETTLED: &str = "s to settled";
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {

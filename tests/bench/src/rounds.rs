@@ -66,9 +66,6 @@ pub fn run_all(workloads: &[Workload], scale: Scale, rounds: usize) -> Result<bo
 
 fn run(workload: &Workload, scale: Scale, rounds: usize, log: &mut File) -> Result<Rounds> {
     let cases = (workload.cases)(scale);
-    for case in cases.iter().filter(|case| !case.load.fresh) {
-        fill::ensure_filled(&case.load)?;
-    }
     let mut result = Rounds {
         cases: cases
             .iter()
@@ -76,7 +73,10 @@ fn run(workload: &Workload, scale: Scale, rounds: usize, log: &mut File) -> Resu
             .collect(),
     };
     for round in 0..rounds {
-        for (place, Case { name, .. }) in turns(&cases, round) {
+        for (place, Case { name, load, .. }) in turns(&cases, round) {
+            if !load.fresh {
+                fill::ensure_filled(load)?;
+            }
             let report = Job::new(workload.name, name, scale, None)?.run_apart()?;
             let line = json!({
                 "workload": workload.name,

@@ -1,14 +1,16 @@
 //! eventkit's side: an App as a user would set it up, run until its handlers
 //! have had everything.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use eventkit::{App, HandlerDefinition, Running, Settings};
 use tokio::runtime::Runtime;
 
 use crate::case::Job;
-use crate::check::Check;
+use crate::check::{Check, PATIENCE};
 use crate::kafka;
-use crate::report::Report;
+use crate::report::{Report, SETTLED};
 
 /// What `#[tokio::main]` makes.
 pub fn runtime() -> Result<Runtime> {
@@ -30,27 +32,40 @@ pub fn app(job: &Job, handlers: Vec<HandlerDefinition>) -> Result<App> {
         .handlers(handlers))
 }
 
-/// Runs the App until the check has seen everything, then shuts it down.
-pub fn run(app: App, check: &Check) -> Result<Report> {
-    run_then(app, check, |_, _| Ok(()))
-}
-
-/// As [`run`], with a look at the running App before its end.
-pub fn run_then(
-    app: App,
-    check: &Check,
-    look: impl FnOnce(&Running, &mut Report) -> Result<()>,
-) -> Result<Report> {
+/// Runs the App until every delivery of the load is settled, then shuts it down.
+pub fn run(job: &Job, app: App, check: &Check) -> Result<Report> {
     let app = app.state(check.clone());
     runtime()?.block_on(async {
         let running = app.start().await.context("the App does not start")?;
         check.done().await;
+        settled(&running, job.load().deliveries()).await;
         let mut report = Report::of(check);
-        look(&running, &mut report)?;
+        report.figure(SETTLED, check.since_first().as_secs_f64());
         running
             .shutdown()
             .await
             .context("the App does not end in order")?;
         Ok(report)
     })
+}
+
+/// Waits until each handler has settled this many deliveries, or stands still.
+pub async fn settled(running: &Running, deliveries: u64) {
+    let mut before = 0;
+    let mut heard = Instant::now();
+    loop {
+        let (mut all, mut sum) = (true, 0);
+        for stats in running.stats() {
+            let settled = stats.handled + stats.duplicates + stats.dead_letters;
+            all &= settled >= deliveries;
+            sum += settled;
+        }
+        if sum != before {
+            (before, heard) = (sum, Instant::now());
+        }
+        if all || heard.elapsed() > PATIENCE {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -5,34 +5,25 @@ use crate::report::Report;
 use crate::rounds::Rounds;
 use crate::workloads::Workload;
 
-const FIGURE: usize = 34;
-
 pub fn print(workload: &Workload, rounds: &Rounds, scale: Scale) {
     println!("\n{}: {}", workload.name, workload.about);
-    let width = rounds
-        .cases
-        .iter()
-        .map(|(name, _)| name.len())
-        .max()
-        .unwrap_or(0);
-    print!("  {:width$}", "");
-    for column in workload.columns {
-        print!("  {column:>FIGURE$}");
-    }
-    println!("  checks");
+    let head = std::iter::once("")
+        .chain(workload.columns.iter().copied())
+        .chain(["checks"]);
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
     for (name, reports) in &rounds.cases {
-        print!("  {name:width$}");
-        for column in workload.columns {
+        let figures = workload.columns.iter().map(|column| {
             let figures = rounds.figures(name, column);
-            let shown = if figures.is_empty() {
+            if figures.is_empty() {
                 "–".to_owned()
             } else {
                 spread(&figures)
-            };
-            print!("  {shown:>FIGURE$}");
-        }
-        println!("  {}", checks(reports));
+            }
+        });
+        let name = std::iter::once(name.clone());
+        rows.push(name.chain(figures).chain([checks(reports)]).collect());
     }
+    print_aligned(&rows);
     if scale == Scale::Short {
         println!("  a short run: the times above say nothing");
         return;
@@ -42,7 +33,25 @@ pub fn print(workload: &Workload, rounds: &Rounds, scale: Scale) {
     }
 }
 
-/// The worst of each check.
+/// The first and the last column to the left, figures to the right.
+fn print_aligned(rows: &[Vec<String>]) {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            match column {
+                0 => print!("  {cell:width$}"),
+                last if last == columns - 1 => println!("  {cell}"),
+                _ => print!("  {cell:>width$}"),
+            }
+        }
+    }
+}
+
+/// What is not zero.
 fn checks(reports: &[Report]) -> String {
     if reports.iter().all(Report::counts) {
         return "all zero".to_owned();
@@ -58,6 +67,9 @@ fn checks(reports: &[Report]) -> String {
 
 /// `median (least … most)`
 pub fn spread(values: &[f64]) -> String {
+    if let [only] = values {
+        return number(*only);
+    }
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!(

@@ -4,8 +4,17 @@
 //! stored only behind what is handled, order for each key.
 
 pub mod bare;
+pub mod dead_letters;
 pub mod defaults;
+pub mod inline;
 pub mod offsets;
+pub mod per_key;
+pub mod per_partition;
+pub mod publishing;
+pub mod redis;
+#[cfg(feature = "rival")]
+pub mod rival;
+pub mod window;
 
 use anyhow::Result;
 use rdkafka::ClientConfig;

@@ -1,7 +1,16 @@
 //! The workloads, one in each file: its load, its contenders, what is asked of
 //! eventkit.
 
+mod backlog;
+mod dedup;
+mod fan_out;
+mod growth;
+mod io;
+mod latency;
 mod noop;
+pub mod poison;
+mod publish;
+mod traced;
 
 use anyhow::{Result, bail};
 
@@ -20,7 +29,19 @@ pub struct Workload {
     pub verdicts: fn(&Rounds) -> Vec<Verdict>,
 }
 
-const ALL: &[Workload] = &[noop::WORKLOAD];
+const ALL: &[Workload] = &[
+    noop::WORKLOAD,
+    traced::WORKLOAD,
+    io::WORKLOAD,
+    io::ZIPF,
+    dedup::WORKLOAD,
+    poison::WORKLOAD,
+    latency::WORKLOAD,
+    publish::WORKLOAD,
+    fan_out::WORKLOAD,
+    growth::WORKLOAD,
+    backlog::WORKLOAD,
+];
 
 /// The named ones in their usual order; all of them when none is named.
 pub fn named(names: &[String]) -> Result<Vec<Workload>> {

@@ -4,6 +4,8 @@ use anyhow::Result;
 use eventkit::prelude::*;
 
 use super::Workload;
+#[cfg(feature = "rival")]
+use crate::baselines::rival;
 use crate::baselines::{bare, defaults};
 use crate::case::{Case, Job};
 use crate::check::Check;
@@ -32,28 +34,36 @@ fn cases(scale: Scale) -> Vec<Case> {
         Case::new("eventkit", &load, eventkit),
         Case::new("bare", &load, bare::run),
         Case::new("defaults", &load, defaults::run),
+        #[cfg(feature = "rival")]
+        Case::new("ruststream", &load, rival::noop_run),
     ]
 }
 
 fn verdicts(rounds: &Rounds) -> Vec<Verdict> {
     vec![
+        #[cfg(feature = "rival")]
         Verdict::at_least(
-            "events per CPU second, bare loop",
+            "events/s, by ruststream",
+            rounds.ratio("eventkit", "ruststream", RATE),
+            1.0,
+        ),
+        Verdict::at_least(
+            "events per CPU second, by the bare loop",
             rounds.ratio("bare", "eventkit", CPU),
             0.9,
         ),
         Verdict::at_least(
-            "events/s, bare loop",
+            "events/s, by the bare loop",
             rounds.ratio("eventkit", "bare", RATE),
             1.0,
         ),
         Verdict::at_least(
-            "events/s, default loop",
+            "events/s, by the default loop",
             rounds.ratio("eventkit", "defaults", RATE),
             2.5,
         ),
         Verdict::at_most(
-            "memory, bare loop",
+            "memory, by the bare loop",
             rounds.ratio("eventkit", "bare", MEMORY),
             1.5,
         ),
@@ -67,5 +77,5 @@ async fn noop(order: OrderPlaced, State(check): State<Check>) {
 
 pub fn eventkit(job: &Job) -> Result<Report> {
     let check = Check::new(job.load());
-    subject::run(subject::app(job, handlers![noop])?, &check)
+    subject::run(job, subject::app(job, handlers![noop])?, &check)
 }
