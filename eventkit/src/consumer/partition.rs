@@ -22,7 +22,7 @@ use super::window::{Seq, Window};
 use crate::delivery::{Ending, Settled, Slot};
 use crate::event::Record;
 use crate::ffi::Fetched;
-use crate::handler::{Delivery, Order, Shared as SharedInbound};
+use crate::handler::{Among, Delivery, Order, Shared as SharedInbound};
 
 /// What source and partition say to one another without waiting.
 #[derive(Debug)]
@@ -326,10 +326,10 @@ impl Partition {
                     let task = Task::Handle { handler, inbound };
                     self.offer(place, Work { seq, bytes, task }, cx);
                 } else {
-                    let shared = Arc::new(inbound);
+                    let shared = Arc::new(Among::new(inbound));
                     for handler in handlers.iter().copied() {
-                        let place = place(handler, &shared.record);
                         let inbound = SharedInbound::Among(shared.clone());
+                        let place = place(handler, &inbound.record);
                         let task = Task::Handle { handler, inbound };
                         self.offer(place, Work { seq, bytes, task }, cx);
                     }

@@ -2,6 +2,7 @@
 //! what is malformed counts as absent.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use super::record::Record;
@@ -159,6 +160,24 @@ pub(crate) fn format_time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)
         .map(|time| format!("{time:.3}"))
         .unwrap_or_default()
+}
+
+/// The time now. Events that are published together share the work of writing
+/// it down.
+pub(crate) fn now() -> String {
+    thread_local! {
+        static LAST: RefCell<(u128, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let millis = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    LAST.with_borrow_mut(|(of, text)| {
+        if *of != millis || text.is_empty() {
+            (*of, *text) = (millis, format_time(now));
+        }
+        text.clone()
+    })
 }
 
 #[cfg(test)]

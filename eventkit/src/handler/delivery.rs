@@ -36,7 +36,36 @@ pub struct Delivery {
 /// An inbound record of one delivery, or of several.
 pub(crate) enum Shared {
     Alone(Inbound),
-    Among(Arc<Inbound>),
+    Among(Arc<Among>),
+}
+
+/// What several handlers' deliveries share.
+pub(crate) struct Among {
+    inbound: Inbound,
+    /// The event, once one of them has decoded it and if it can be cloned.
+    event: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Among {
+    pub(crate) fn new(inbound: Inbound) -> Self {
+        Self {
+            inbound,
+            event: OnceLock::new(),
+        }
+    }
+
+    fn event<E: Event>(&self) -> Result<E, HandlerError> {
+        let decoded = self.event.get().and_then(|event| event.downcast_ref::<E>());
+        if let Some(event) = decoded.and_then(E::__cloned) {
+            return Ok(event);
+        }
+        let event: E = decode(&self.inbound)?;
+        if let Some(clone) = event.__cloned() {
+            // Another handler's type may have come first.
+            let _ = self.event.set(Box::new(clone));
+        }
+        Ok(event)
+    }
 }
 
 impl Deref for Shared {
@@ -45,7 +74,7 @@ impl Deref for Shared {
     fn deref(&self) -> &Inbound {
         match self {
             Self::Alone(inbound) => inbound,
-            Self::Among(inbound) => inbound,
+            Self::Among(among) => &among.inbound,
         }
     }
 }
@@ -103,18 +132,10 @@ impl Delivery {
     /// When the payload is not JSON of this type; the delivery then goes to the
     /// dead-letter topic as undecodable, with its bytes intact.
     pub fn event<E: Event>(&self) -> Result<E, HandlerError> {
-        let payload = match &self.inbound.structured {
-            Some(event) => event.data(),
-            None => self.record().payload().ok_or_else(|| {
-                HandlerError::undecodable(format!(
-                    "the record has a null payload (a tombstone), which is no `{}`",
-                    E::TYPE
-                ))
-            })?,
-        };
-        serde_json::from_slice(payload).map_err(|error| {
-            HandlerError::undecodable(format!("not a `{}`: {}", E::TYPE, without_content(&error)))
-        })
+        match &self.inbound {
+            Shared::Alone(inbound) => decode(inbound),
+            Shared::Among(among) => among.event(),
+        }
     }
 
     /// The event's attributes.
@@ -224,6 +245,21 @@ impl std::fmt::Debug for Delivery {
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }
+}
+
+fn decode<E: Event>(inbound: &Inbound) -> Result<E, HandlerError> {
+    let payload = match &inbound.structured {
+        Some(event) => event.data(),
+        None => inbound.record.payload().ok_or_else(|| {
+            HandlerError::undecodable(format!(
+                "the record has a null payload (a tombstone), which is no `{}`",
+                E::TYPE
+            ))
+        })?,
+    };
+    serde_json::from_slice(payload).map_err(|error| {
+        HandlerError::undecodable(format!("not a `{}`: {}", E::TYPE, without_content(&error)))
+    })
 }
 
 /// serde's messages quote values (`invalid type: string "…"`); the place is enough.

@@ -16,7 +16,7 @@ pub(crate) use call::{Scope, with_current};
 pub(crate) use definition::linked;
 pub use definition::{__MISWRITTEN, __define, HandlerDefinition, Linked, Registered, Requirements};
 pub use delivery::Delivery;
-pub(crate) use delivery::{AppContext, Shared};
+pub(crate) use delivery::{Among, AppContext, Shared};
 pub use error::HandlerError;
 pub(crate) use error::{FailureKind, Verdict};
 pub use extract::{Attempt, FromDelivery, State};

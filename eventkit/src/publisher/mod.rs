@@ -19,7 +19,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rdkafka::error::KafkaError;
 use tracing::{Instrument, Span};
 
@@ -168,19 +167,22 @@ impl Publisher {
         prepared: &[Prepared],
     ) -> Result<Vec<Published>, PublishError> {
         let producer = &self.inner.producer;
-        let mut sends = Vec::with_capacity(prepared.len());
+        let mut queued = Vec::with_capacity(prepared.len());
         for event in prepared {
             let span = event.span();
-            let queued = producer.enqueue(event.record(&span)).await;
-            sends.push(async move {
-                let sent = match queued {
-                    Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
-                    Err(error) => Err(error),
-                };
-                published(event, &span, sent)
-            });
+            queued.push((producer.enqueue(event.record(&span)).await, span));
         }
-        join_all(sends).await.into_iter().collect()
+        // All are under way, so one after the other is no longer a wait than all
+        // together; and one that failed does not hide what became of the others.
+        let mut all = Vec::with_capacity(prepared.len());
+        for (event, (queued, span)) in prepared.iter().zip(queued) {
+            let sent = match queued {
+                Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
+                Err(error) => Err(error),
+            };
+            all.push(published(event, &span, sent));
+        }
+        all.into_iter().collect()
     }
 
     pub(crate) fn producer(&self) -> &Producer {
