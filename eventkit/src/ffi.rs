@@ -14,18 +14,36 @@ use rdkafka::{ClientContext, client::Client};
 /// that is not UTF-8.
 pub(crate) fn for_each_header(
     message: &BorrowedMessage<'_>,
-    mut visit: impl FnMut(&[u8], Option<&[u8]>),
+    visit: impl FnMut(&[u8], Option<&[u8]>),
 ) {
     let mut headers = ptr::null_mut();
     // SAFETY: the message is alive for the whole call and owns the headers.
     let err = unsafe { bindings::rd_kafka_message_headers(message.ptr(), &mut headers) };
-    if err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return;
+    if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // SAFETY: the headers live as long as the message.
+        unsafe { visit_all(headers, visit) };
     }
+}
+
+/// Visits the headers of a record that is not sent yet.
+#[cfg(feature = "__fuzz")]
+pub(crate) fn for_each_own_header(headers: &OwnedHeaders, visit: impl FnMut(&[u8], Option<&[u8]>)) {
+    let list = ptr::from_ref::<BorrowedHeaders>(headers.as_borrowed());
+    // SAFETY: as in `append_header`, this is the native list, alive through the call.
+    unsafe { visit_all(list.cast(), visit) };
+}
+
+/// # Safety
+///
+/// `headers` is a native list that lives through the call.
+unsafe fn visit_all(
+    headers: *const bindings::rd_kafka_headers_t,
+    mut visit: impl FnMut(&[u8], Option<&[u8]>),
+) {
     for index in 0.. {
         let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: `headers` belongs to the living message; an index behind the
-        // last one is answered with an error.
+        // SAFETY: the list is alive; an index behind the last one is answered
+        // with an error.
         let err = unsafe {
             bindings::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size)
         };
@@ -33,7 +51,7 @@ pub(crate) fn for_each_header(
             return;
         }
         // SAFETY: the name is a C string, the value `size` bytes or null, both
-        // alive as long as the message.
+        // alive as long as the list.
         let (name, value) = unsafe {
             let value =
                 (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));

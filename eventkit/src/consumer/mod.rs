@@ -19,4 +19,6 @@ mod window;
 pub(crate) use group::{Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, count};
 pub(crate) use outage::Outage;
 pub(crate) use route::{Inbound, Routes};
+#[cfg(feature = "__fuzz")]
+pub(crate) use route::{Names, Route};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};
