@@ -5,23 +5,23 @@
 //! its headers (without colon: a null value), an empty line, its payload. A
 //! record without an empty line has a null payload.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
 
 use crate::app::GroupTopology;
-use crate::consumer::{GroupContext, Inbound, Limits, Names, Route, Routes};
+use crate::consumer::{
+    GroupContext, Inbound, Limits, Names, PartitionContext, Route, Routes, Stop,
+};
 use crate::dlq::{DeadLetter, Failure, Story};
-use crate::event::record::RecordBuilder;
 use crate::event::wire::{Attributes, is_clean, is_traceparent};
 use crate::event::{Event, Record, headers};
 use crate::ffi;
-use crate::handler::{AppContext, Delivery, HandlerError};
+use crate::handler::{AppContext, Delivery, HandlerError, Shared};
 use crate::kafka::Connection;
 use crate::publisher::{Producer, Publisher};
 
@@ -88,12 +88,11 @@ pub fn dead_letter(bytes: &[u8]) {
     // As a record that a handler failed on.
     let text = String::from_utf8_lossy(bytes).into_owned();
     let failure = Failure::now(&HandlerError::retry(text), 3);
-    let inbound = Arc::new(Inbound {
-        record: Arc::new(record),
+    let inbound = Inbound {
+        record,
         structured: None,
-        default_type: None,
         round: bytes.len() as u32,
-    });
+    };
     let letter = DeadLetter::new(&CONTEXT, &inbound, None, &failure);
     let record = &inbound.record;
     let mut original = listed(record);
@@ -135,17 +134,17 @@ fn record(bytes: &[u8]) -> Record {
         None => (bytes, None),
     };
     let mut lines = head.split(|byte| *byte == b'\n');
-    let mut builder = RecordBuilder::with_capacity(bytes.len(), 8);
-    builder.key(lines.next().filter(|key| !key.is_empty()));
-    builder.payload(payload);
-    for line in lines {
-        // librdkafka's names end at a null byte.
-        let colon = line.windows(2).position(|pair| pair == b": ");
-        let name = &line[..colon.unwrap_or(line.len())];
-        let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
-        builder.header(name, colon.map(|colon| &line[colon + 2..]));
-    }
-    builder.build(TOPIC.into(), 3, 7, Some(1_700_000_000_000))
+    let key = lines.next().filter(|key| !key.is_empty());
+    let headers: Vec<(&[u8], Option<&[u8]>)> = lines
+        .map(|line| {
+            let colon = line.windows(2).position(|pair| pair == b": ");
+            let name = &line[..colon.unwrap_or(line.len())];
+            // librdkafka's names end at a null byte.
+            let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
+            (name, colon.map(|colon| &line[colon + 2..]))
+        })
+        .collect();
+    Record::for_test(TOPIC, key, payload, &headers)
 }
 
 fn of_type(event_type: &str, payload: &[u8]) -> Record {
@@ -159,9 +158,10 @@ fn structured(event_type: &str, data: &str) -> Record {
 }
 
 fn listed(record: &Record) -> Vec<Header> {
-    let headers = record.headers();
-    let owned = |(name, value): (&[u8], Option<&[u8]>)| (name.to_vec(), value.map(<[u8]>::to_vec));
-    headers.iter().map(owned).collect()
+    record
+        .each_header()
+        .map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)))
+        .collect()
 }
 
 /// What the record's handler would get, or why it gets nothing; `None` when no
@@ -169,40 +169,32 @@ fn listed(record: &Record) -> Vec<Header> {
 fn decode<E: Event>(record: Record) -> Option<Result<E, String>> {
     let mut routes = Routes::default();
     routes.add(&TOPIC.into(), E::TYPE, 0);
-    let handler: Arc<str> = "group/handler".into();
     let names = Names {
         group: GROUP,
-        handlers: std::slice::from_ref(&handler),
+        handlers: &["group/handler".into()],
     };
-    match routes.route(record, &names) {
+    match routes.topic(TOPIC).route(record, &names) {
         Route::Skip => None,
         Route::Undecodable { reason, .. } => Some(Err(reason)),
         Route::Handlers { inbound, .. } => {
-            let delivery = Delivery::new(
-                inbound.record.clone(),
-                inbound.structured.clone(),
-                None,
-                handler,
-                1,
-                CONTEXT.app.clone(),
-                CancellationToken::new(),
-            );
+            let context = PartitionContext::new(CONTEXT.clone(), TOPIC, Stop::new());
+            let delivery = Delivery::new(Arc::new(context), Shared::Alone(inbound), 0);
             delivery.metadata();
             Some(delivery.event().map_err(|error| error.text()))
         }
     }
 }
 
-static CONTEXT: LazyLock<GroupContext> = LazyLock::new(|| {
+static CONTEXT: LazyLock<Arc<GroupContext>> = LazyLock::new(|| {
     // A client that is told of no broker connects to none.
     let producer = Producer::new(&Connection::default()).expect("a producer");
-    GroupContext {
+    Arc::new(GroupContext {
         group: GROUP.into(),
         routes: Routes::default(),
         handlers: Vec::new(),
         handler_ids: Vec::new(),
         app: Arc::new(AppContext {
-            states: HashMap::new(),
+            states: Default::default(),
             publisher: Publisher::new(producer, GROUP.into()),
         }),
         dedup: None,
@@ -212,5 +204,5 @@ static CONTEXT: LazyLock<GroupContext> = LazyLock::new(|| {
             buffered_bytes: 1,
             uncommitted: 1,
         },
-    }
+    })
 });

@@ -12,10 +12,12 @@ pub use running::{HandlerStats, Running};
 pub use settings::{Settings, StartFrom};
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use crate::dedup::DedupStore;
 use crate::embedded::EmbeddedBroker;

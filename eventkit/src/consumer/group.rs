@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::outage::Outage;
-use super::route::{Names, Routes};
+use super::route::{Names, Routes, TopicRoutes};
 use crate::dedup::DedupStore;
 use crate::handler::{AppContext, HandlerDefinition};
 
@@ -31,6 +31,26 @@ impl GroupContext {
     }
 }
 
+/// What the deliveries of one assigned partition share. Each partition has its
+/// own, so that counting references meets no other processor.
+pub(crate) struct PartitionContext {
+    pub(crate) group: Arc<GroupContext>,
+    pub(crate) topic: Arc<str>,
+    pub(crate) routes: TopicRoutes,
+    pub(crate) stop: Stop,
+}
+
+impl PartitionContext {
+    pub(crate) fn new(group: Arc<GroupContext>, topic: &str, stop: Stop) -> Self {
+        Self {
+            routes: group.routes.topic(topic),
+            topic: topic.into(),
+            group,
+            stop,
+        }
+    }
+}
+
 /// One handler in one running App.
 pub(crate) struct HandlerRuntime {
     pub(crate) definition: HandlerDefinition,
@@ -50,8 +70,8 @@ pub(crate) struct Counts {
     pub(crate) dead_letters: AtomicU64,
 }
 
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 /// The dedup store and how it is used.
@@ -64,14 +84,14 @@ pub(crate) struct DedupPlan {
     pub(crate) outage: Outage,
 }
 
-/// Bounds of one partition's memory.
+/// Bounds of what is held in memory, of one partition unless it says otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Deliveries that run, or wait for their next attempt, at once.
     pub(crate) in_flight: usize,
     /// Records held before the partition is paused at the client.
     pub(crate) buffered: usize,
-    /// Bytes held before the partition is paused at the client.
+    /// Bytes that all partitions of the group share.
     pub(crate) buffered_bytes: usize,
     /// Records between the oldest unsettled one and the newest.
     pub(crate) uncommitted: usize,

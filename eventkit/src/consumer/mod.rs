@@ -16,7 +16,9 @@ mod scheduler;
 mod source;
 mod window;
 
-pub(crate) use group::{Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, count};
+pub(crate) use group::{
+    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, count,
+};
 pub(crate) use outage::Outage;
 pub(crate) use route::{Inbound, Routes};
 #[cfg(feature = "__fuzz")]

@@ -11,7 +11,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::headers;
-use super::record::Record;
 
 /// A structured event, taken apart: its attributes as text, its data as JSON.
 #[derive(Debug)]
@@ -20,15 +19,11 @@ pub(crate) struct Structured {
     data: Vec<u8>,
 }
 
-/// Whether the record says that its payload is a structured CloudEvent.
-pub(crate) fn is_structured(record: &Record) -> bool {
-    record
-        .header_str(headers::CONTENT_TYPE)
-        .is_some_and(|value| {
-            value
-                .get(..headers::STRUCTURED_JSON.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(headers::STRUCTURED_JSON))
-        })
+/// Whether a record of this content type has a structured CloudEvent as its payload.
+pub(crate) fn is_content_type(value: &str) -> bool {
+    value
+        .get(..headers::STRUCTURED_JSON.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(headers::STRUCTURED_JSON))
 }
 
 impl Structured {

@@ -78,7 +78,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn metadata(&self, attempt: u32) -> Metadata {
-        let timestamp = self.record.timestamp.and_then(from_millis);
+        let timestamp = self.record.timestamp().and_then(from_millis);
         let (traceparent, tracestate) = self.trace_context().unzip();
         Metadata {
             id: self.id().into_owned(),
