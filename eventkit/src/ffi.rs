@@ -252,6 +252,23 @@ pub(crate) fn for_each_header(
     }
 }
 
+/// Visits the headers of a record that is not sent yet.
+#[cfg(feature = "__fuzz")]
+pub(crate) fn for_each_own_header(
+    headers: &OwnedHeaders,
+    mut visit: impl FnMut(&[u8], Option<&[u8]>),
+) {
+    let list = ptr::from_ref::<BorrowedHeaders>(headers.as_borrowed());
+    for index in 0.. {
+        // SAFETY: rdkafka hands out the native list under the type
+        // BorrowedHeaders; OwnedHeaders lives through the call.
+        let Some((name, value)) = (unsafe { header(list.cast(), index) }) else {
+            return;
+        };
+        visit(name, value);
+    }
+}
+
 /// Appends a header whose name need not be UTF-8, as rdkafka's own `insert` demands.
 pub(crate) fn append_header(headers: &OwnedHeaders, name: &[u8], value: Option<&[u8]>) {
     let list = ptr::from_ref::<BorrowedHeaders>(headers.as_borrowed()).cast_mut();

@@ -78,6 +78,10 @@ pub use handler::{
 };
 pub use publisher::{Message, Published, Publisher, PublisherBuilder, Publishing};
 
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod __fuzz;
+
 /// What generated code calls. Not part of the API; changes without notice.
 #[doc(hidden)]
 pub mod __private {

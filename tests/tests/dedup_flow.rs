@@ -1,6 +1,7 @@
 //! Dedup from topic to effect, over a Redis of the test's own that goes away.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventkit::prelude::*;
@@ -9,6 +10,7 @@ use eventkit_tests::{
     Admin, Effects, Logs, RawRecord, RawWriter, RedisServer, Step, eventually, kafka_servers, on,
     settles_at, unique,
 };
+use tokio::sync::Notify;
 
 #[handler(event = "Step.v1", dedup(ttl = "1h"))]
 async fn once(step: Step, State(effects): State<Effects>) {
@@ -32,6 +34,22 @@ async fn slowly_once(
     effects.record("slowly_once", &step);
     Ok(())
 }
+
+/// Runs on, once its effect is there, until the test lets it end.
+#[handler(event = "Step.v1", dedup(ttl = "1h"))]
+async fn once_let_go(
+    step: Step,
+    State(effects): State<Effects>,
+    State(LetGo(let_go)): State<LetGo>,
+) {
+    effects.record("once_let_go", &step);
+    let_go.notified().await;
+}
+
+#[derive(Clone, Default)]
+struct LetGo(Arc<Notify>);
+
+const LEASE: Duration = Duration::from_secs(3);
 
 struct Place {
     topic: String,
@@ -57,7 +75,7 @@ impl Place {
     fn app(&self, handlers: Vec<HandlerDefinition>) -> App {
         // A claim whose answer is lost with Redis holds until its lease ends.
         let mut settings = Settings::default();
-        settings.dedup_lease = Duration::from_secs(3);
+        settings.dedup_lease = LEASE;
         App::new(&self.group)
             .settings(settings)
             .bootstrap_servers(kafka_servers())
@@ -192,6 +210,40 @@ async fn redis_away_makes_deliveries_wait() {
     Admin::new()
         .committed_to_the_end(&place.group, &place.topic)
         .await;
+    running.shutdown().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_comes_after_its_lease_is_all_that_is_repeated() {
+    let logs = Logs::capture();
+    let mut place = Place::new("late").await;
+    let let_go = LetGo::default();
+    let app = place.app(handlers![once_let_go]).state(let_go.clone());
+    let running = ready(app).await;
+    place.write("late", 0..1).await;
+    eventually("the effect", async || place.effects.len() == 1).await;
+    place.redis.stop();
+    let_go.0.notify_one();
+    eventually("the mark is tried in vain", async || {
+        let told = logs.with(&place.group);
+        told.iter()
+            .any(|logged| logged.message.contains("deliveries wait"))
+    })
+    .await;
+    // Redis is away, so nobody can tell when the claim ends in it.
+    tokio::time::sleep(LEASE).await;
+    place.redis.start_again().await;
+    Admin::new()
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
+    // The mark stands: the same event once more is a duplicate.
+    place.write("late", 0..1).await;
+    Admin::new()
+        .committed_to_the_end(&place.group, &place.topic)
+        .await;
+    let stats = running.stats().remove(0);
+    assert_eq!((stats.handled, stats.duplicates), (1, 1));
+    assert_eq!(place.effects.len(), 1);
     running.shutdown().await.expect("an orderly end");
 }
 

@@ -207,6 +207,54 @@ async fn a_copy_of_the_original_stays_a_duplicate_of_its_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn letters_that_arrive_meanwhile_are_for_the_next_replay() {
+    const FAILING: usize = 700;
+    let place = Place::new("meanwhile").await;
+    let pay = place.pay().await;
+    place.write(2 * FAILING as u64).await;
+    place.letters(FAILING).await;
+    // Nothing is mended, so each letter that goes back is soon another one.
+    for round in 2..=3 {
+        let report = dlq::replay(&pay).await.expect("a replay");
+        assert_eq!((report.replayed, report.refused), (FAILING as u64, 0));
+        place.letters(round * FAILING).await;
+    }
+    place.mended.0.store(true, Ordering::Relaxed);
+    let report = dlq::replay(&pay).await.expect("a replay");
+    assert_eq!((report.replayed, report.refused), (FAILING as u64, 0));
+    settles_at("charges", 2 * FAILING, async || place.of("charge")).await;
+    pay.shutdown().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_their_topic_refuses_stay_and_hold_up_no_others() {
+    let place = Place::new("refusing").await;
+    let admin = Admin::new();
+    let pay = place.pay().await;
+    let large = Step::record("key-1", 1).header("noise", "x".repeat(100_000));
+    let records = [large, Step::record("key-3", 3), Step::record("key-5", 5)];
+    RawWriter::new().write_all(&place.topic, &records).await;
+    place.letters(3).await;
+    let limit = async |bytes: &str| {
+        let settings = [
+            ("max.message.bytes", bytes),
+            ("compression.type", "uncompressed"),
+        ];
+        admin.alter(&place.topic, &settings).await;
+    };
+    limit("10000").await;
+    place.mended.0.store(true, Ordering::Relaxed);
+    let report = dlq::replay(&pay).await.expect("a replay");
+    assert_eq!((report.replayed, report.refused), (2, 1));
+    settles_at("charges", 2, async || place.of("charge")).await;
+    let left = place.letters(3).await;
+    assert!(left.iter().any(|letter| letter.text("noise").is_some()));
+    let again = dlq::replay(&pay).await.expect("a replay");
+    assert_eq!((again.replayed, again.refused), (0, 0), "it is passed over");
+    pay.shutdown().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn letters_that_name_foreign_topics_groups_or_handlers_are_refused() {
     let place = Place::new("forged").await;
     let foreign = unique("foreign");

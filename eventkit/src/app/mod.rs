@@ -7,7 +7,7 @@ mod running;
 mod settings;
 mod topics;
 
-pub(crate) use plan::Topology;
+pub(crate) use plan::{GroupTopology, Topology};
 pub use running::{HandlerStats, Running};
 pub use settings::{Settings, StartFrom};
 

@@ -21,4 +21,6 @@ pub(crate) use group::{
 };
 pub(crate) use outage::Outage;
 pub(crate) use route::{Inbound, Routes};
+#[cfg(feature = "__fuzz")]
+pub(crate) use route::{Names, Route};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};

@@ -305,6 +305,7 @@ impl Partition {
             Route::Handlers {
                 event,
                 handlers,
+                fan_out,
                 inbound,
             } => {
                 let seq = self.window.push(offset, handlers.len());
@@ -318,7 +319,7 @@ impl Partition {
                     ),
                     event,
                     handler,
-                    fan_out: handlers.len() as u32,
+                    fan_out,
                 };
                 if let [handler] = *handlers {
                     let place = place(handler, &inbound.record);

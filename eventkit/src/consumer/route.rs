@@ -41,6 +41,8 @@ pub(crate) enum Route<'r> {
     Handlers {
         event: u32,
         handlers: &'r [u32],
+        /// How many handlers the type has: more than these in a replay.
+        fan_out: u32,
         inbound: Inbound,
     },
     /// No handler of this group takes it.
@@ -189,6 +191,7 @@ impl TopicRoutes {
             Decision::Handlers(route, handlers) => Route::Handlers {
                 event: route.event,
                 handlers,
+                fan_out: route.handlers.len() as u32,
                 inbound,
             },
         }

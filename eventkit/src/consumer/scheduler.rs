@@ -5,6 +5,9 @@
 //! earlier unfinished one of its key that is the same handler's, or another
 //! event type's.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;

@@ -16,6 +16,9 @@
 
 mod letter;
 mod replay;
+mod story;
 
 pub(crate) use letter::{DeadLetter, Failure, default_topic};
 pub use replay::{ReplayReport, replay};
+#[cfg(feature = "__fuzz")]
+pub(crate) use story::Story;

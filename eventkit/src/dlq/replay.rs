@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message, OwnedHeaders};
+use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::story::{Story, WayBack};
 use crate::app::{Running, Topology};
 use crate::error::{Error, Result};
-use crate::event::headers;
 use crate::ffi;
 use crate::kafka::{LoggedContext, Role};
 use crate::publisher::{Producer, RawRecord, is_refusal};
@@ -89,11 +89,9 @@ struct Replay<'a> {
 
 /// A dead letter on its way back.
 struct Letter {
-    topic: String,
-    partition: Option<i32>,
+    way: WayBack,
     key: Option<Vec<u8>>,
     payload: Option<Vec<u8>>,
-    headers: OwnedHeaders,
 }
 
 impl<'a> Replay<'a> {
@@ -198,37 +196,12 @@ impl<'a> Replay<'a> {
         self.consumer.assign(&starts)
     }
 
-    /// `None` when it names no topic and handler of ours: headers come from
-    /// outside and may say anything.
+    /// `None` when it names no topic and handler of ours.
     fn letter(&self, message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Letter> {
-        let mut said: HashMap<&str, String> = HashMap::new();
-        let known = [
-            headers::ORIGINAL_TOPIC,
-            headers::ORIGINAL_PARTITION,
-            headers::GROUP,
-            headers::HANDLER,
-            headers::REPLAY_COUNT,
-        ];
-        let list = OwnedHeaders::new_with_capacity(24);
-        ffi::for_each_header(message, |name, value| {
-            if !headers::is_own(name) {
-                ffi::append_header(&list, name, value);
-            } else if let Some(known) = known.iter().find(|known| known.as_bytes() == name)
-                && let Some(value) = value
-            {
-                said.insert(known, String::from_utf8_lossy(value).into_owned());
-            }
-        });
-        let declared = &self.topology.groups[self.group];
-        let topic = said.remove(headers::ORIGINAL_TOPIC)?;
-        let ours = said
-            .get(headers::GROUP)
-            .is_some_and(|group| **group == **self.group)
-            && declared.topics.contains(&topic)
-            && said
-                .get(headers::HANDLER)
-                .is_none_or(|handler| declared.handlers.contains(handler));
-        if !ours {
+        let mut story = Story::default();
+        ffi::for_each_header(message, |name, value| story.read(name, value));
+        let way = story.way_back(self.group, &self.topology.groups[self.group]);
+        if way.is_none() {
             tracing::warn!(
                 target: "eventkit::dlq",
                 {
@@ -238,34 +211,11 @@ impl<'a> Replay<'a> {
                 },
                 "not replayed: the dead letter names no topic and handler of this App"
             );
-            return None;
         }
-        let handler = said.get(headers::HANDLER).map_or("*", String::as_str);
-        let count: u32 = said
-            .get(headers::REPLAY_COUNT)
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
-        let replay_for = format!("{}/{handler}", self.group);
-        let next = count.saturating_add(1).to_string();
-        ffi::append_header(
-            &list,
-            headers::REPLAY_FOR.as_bytes(),
-            Some(replay_for.as_bytes()),
-        );
-        ffi::append_header(
-            &list,
-            headers::REPLAY_COUNT.as_bytes(),
-            Some(next.as_bytes()),
-        );
         Some(Letter {
-            partition: said
-                .get(headers::ORIGINAL_PARTITION)
-                .and_then(|n| n.parse().ok())
-                .filter(|partition| *partition >= 0),
-            topic,
+            way: way?,
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
-            headers: list,
         })
     }
 
@@ -287,13 +237,13 @@ impl<'a> Replay<'a> {
 
     async fn send_back(&self, letter: &Letter) -> Result<(), KafkaError> {
         let to = |partition| RawRecord {
-            topic: &letter.topic,
+            topic: &letter.way.topic,
             partition,
             key: letter.key.as_deref(),
             payload: letter.payload.as_deref(),
-            headers: letter.headers.clone(),
+            headers: letter.way.headers.clone(),
         };
-        match self.producer.send(to(letter.partition)).await {
+        match self.producer.send(to(letter.way.partition)).await {
             // The topic was made anew with fewer partitions, or the header lies.
             Err(error)
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) =>

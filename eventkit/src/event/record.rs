@@ -234,7 +234,7 @@ impl RecordBuilder {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "__fuzz"))]
 impl Record {
     /// A record that never saw a broker.
     pub(crate) fn for_test(

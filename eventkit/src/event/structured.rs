@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as STANDARD;
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -29,13 +30,13 @@ impl Structured {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, serde_json::Error> {
         // Two passes: only a plain field can lend its JSON as it stands.
         let data = serde_json::from_slice::<Data<'_>>(payload)?.bytes()?;
-        let mut attributes: HashMap<String, serde_json::Value> = serde_json::from_slice(payload)?;
-        attributes.retain(|name, _| name != "data" && name != "data_base64");
+        let attributes: HashMap<String, Text> = serde_json::from_slice(payload)?;
         Ok(Self {
             data,
             attributes: attributes
                 .into_iter()
-                .filter_map(|(name, value)| Some((name, as_text(value)?)))
+                .filter(|(name, _)| name != "data" && name != "data_base64")
+                .filter_map(|(name, value)| Some((name, value.0?)))
                 .collect(),
         })
     }
@@ -74,12 +75,56 @@ fn decoded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>
         .transpose()
 }
 
-fn as_text(value: serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(text) => Some(text),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        serde_json::Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
+/// A scalar as text; what is nested is passed over, however deep it is.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor).map(Text)
+    }
+}
+
+struct TextVisitor;
+
+impl<'de> Visitor<'de> for TextVisitor {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Some(flag.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Some(number.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 
@@ -96,6 +141,21 @@ mod tests {
         .unwrap();
         assert_eq!(event.attribute("type"), Some("OrderPlaced.v1"));
         assert_eq!(event.data(), br#"{"a":[1, 2]}"#);
+    }
+
+    #[test]
+    fn attributes_are_scalars_and_nesting_is_passed_over() {
+        let nested = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+        let event = format!(
+            r#"{{"id":7,"source":null,"flag":true,"part":-1.5,"odd":{nested},"data":{{"x":{nested}}}}}"#
+        );
+        let event = Structured::parse(event.as_bytes()).unwrap();
+        assert_eq!(event.attribute("id"), Some("7"));
+        assert_eq!(event.attribute("source"), None);
+        assert_eq!(event.attribute("flag"), Some("true"));
+        assert_eq!(event.attribute("part"), Some("-1.5"));
+        assert_eq!(event.attribute("odd"), None);
+        assert_eq!(event.attribute("data"), None);
     }
 
     #[test]
