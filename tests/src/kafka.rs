@@ -296,9 +296,14 @@ impl Default for Admin {
 
 /// All that stands in a topic now, by partition and offset.
 pub fn read_all(topic: &str) -> Vec<RawRecord> {
-    let admin = Admin::new();
+    read_all_at(&kafka_servers(), topic)
+}
+
+/// The same in a Kafka of the test's own.
+pub fn read_all_at(servers: &str, topic: &str) -> Vec<RawRecord> {
+    let admin = Admin::at(servers);
     let mut open: BTreeMap<i32, i64> = admin.ends(topic);
-    let consumer = reader(&admin.servers, "eventkit-tests");
+    let consumer = reader(servers, "eventkit-tests");
     let mut list = TopicPartitionList::new();
     open.retain(|partition, end| {
         let low = consumer.fetch_watermarks(topic, *partition, PATIENCE);

@@ -16,7 +16,7 @@ mod wait;
 pub use effects::{Effect, Effects};
 pub use event::{Step, on};
 pub use jaeger::{Jaeger, JaegerSpan};
-pub use kafka::{Admin, RawHeaders, RawRecord, RawWriter, read_all};
+pub use kafka::{Admin, RawHeaders, RawRecord, RawWriter, read_all, read_all_at};
 pub use logs::{Logged, Logs};
 pub use process::{Process, program, worker};
 pub use redis_server::RedisServer;

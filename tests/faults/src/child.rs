@@ -27,10 +27,6 @@ impl Child {
         Ok(Self { child, log })
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn said(&self) -> String {
         let said = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&said).into_owned()

@@ -1,7 +1,7 @@
 //! Judges a scene by what was written, what was done, what was buried, and what
 //! was committed at which moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::journal::{Entry, Event, What};
 
@@ -65,19 +65,20 @@ impl Evidence {
         }
     }
 
-    /// An event that ends in the dead-letter topic holds up nobody.
+    /// An event that is never done, such as a dead letter, holds up nobody.
     fn disorder(&self, events: &[Event], known: &Known) -> usize {
-        let mut next: HashMap<u32, std::collections::VecDeque<u64>> = HashMap::new();
-        for event in events.iter().filter(|event| known.done.contains_key(event)) {
+        let mut next: HashMap<u32, VecDeque<u64>> = HashMap::new();
+        let done = events.iter().filter(|event| known.done.contains_key(event));
+        let done: HashSet<Event> = done.copied().collect();
+        for event in events.iter().filter(|event| done.contains(event)) {
             next.entry(event.key).or_default().push_back(event.n);
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let mut disorder = 0;
         for entry in &self.entries {
             let Event { key, n } = entry.event;
-            if !known.done.contains_key(&entry.event)
-                || !seen.insert((entry.what == What::Begun, key, n))
-            {
+            let first = seen.insert((entry.what == What::Begun, entry.event));
+            if !first || !done.contains(&entry.event) {
                 continue;
             }
             let Some(waiting) = next.get_mut(&key) else {

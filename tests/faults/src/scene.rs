@@ -11,7 +11,7 @@ use eventkit_tests::{Admin, unique};
 
 use crate::child::Child;
 use crate::journal::{Entry, Event, Journal, Reader, What};
-use crate::load::{Load, Plan};
+use crate::load::{Acknowledged, Load, Plan};
 use crate::oracle::{Evidence, Verdict};
 use crate::rng::Rng;
 use crate::servers::Cluster;
@@ -65,7 +65,8 @@ pub(crate) struct Scene {
     servers: String,
     orders: Orders,
     watch: Watch,
-    load: Option<Load>,
+    pub(crate) acknowledged: Acknowledged,
+    loads: Vec<Load>,
     reader: Reader,
     entries: Vec<Entry>,
     done: HashSet<Event>,
@@ -115,7 +116,7 @@ impl Scene {
             group: group.clone(),
             topic: topic.clone(),
             partitions: partitions * 2,
-            letters: format!("{topic}.{group}.dlq"),
+            letters: letters(&topic, &group),
             journal: journal.clone(),
         })?;
         let reader = Reader::open(&journal)?;
@@ -140,7 +141,8 @@ impl Scene {
             servers: servers.to_owned(),
             orders,
             watch,
-            load: None,
+            acknowledged: Acknowledged::default(),
+            loads: Vec::new(),
             reader,
             entries: Vec::new(),
             done: HashSet::new(),
@@ -185,10 +187,17 @@ impl Scene {
 
     /// Starts workers and waits until each has partitions.
     pub(crate) async fn workers(&self, count: usize) -> anyhow::Result<Vec<Child>> {
-        let orders = self.orders();
+        self.workers_with(count, &self.orders()).await
+    }
+
+    pub(crate) async fn workers_with(
+        &self,
+        count: usize,
+        orders: &Orders,
+    ) -> anyhow::Result<Vec<Child>> {
         let mut workers = Vec::new();
         for _ in 0..count {
-            workers.push(self.worker(&orders)?);
+            workers.push(self.worker(orders)?);
         }
         for worker in &mut workers {
             worker.says("partition assigned", PATIENCE).await?;
@@ -196,14 +205,31 @@ impl Scene {
         Ok(workers)
     }
 
+    /// Begins to write; several loads at once have keys of their own.
     pub(crate) fn load(&mut self, plan: Plan) {
-        let rng = Rng::new(self.rng.next());
-        self.load = Some(Load::start(&self.servers, &self.topic, plan, rng));
+        let (rng, written) = (Rng::new(self.rng.next()), self.acknowledged.clone());
+        let load = Load::start(&self.servers, &self.topic, plan, rng, written);
+        self.loads.push(load);
+    }
+
+    /// Waits until all that was planned is written.
+    pub(crate) async fn load_ends(&mut self) -> anyhow::Result<()> {
+        for load in &mut self.loads {
+            load.complete().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes no more, and waits for what is on its way.
+    pub(crate) async fn stop_load(&mut self) -> anyhow::Result<()> {
+        for load in &mut self.loads {
+            load.stop().await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn written(&self) -> usize {
-        let written = self.load.as_ref();
-        written.map_or(0, |load| load.read(<[_]>::len))
+        self.acknowledged.read(<[_]>::len)
     }
 
     /// All that the handlers wrote down so far.
@@ -220,6 +246,19 @@ impl Scene {
         Ok(self.done.len())
     }
 
+    /// The dead-letter topic.
+    pub(crate) fn letters(&self) -> String {
+        letters(&self.topic, &self.group)
+    }
+
+    /// How many events stand in the dead-letter topic.
+    pub(crate) fn buried(&self) -> usize {
+        let buried: HashSet<Event> = self
+            .watch
+            .read(|seen| seen.letters.iter().copied().collect());
+        buried.len()
+    }
+
     pub(crate) fn committed(&self) -> std::collections::HashMap<i32, i64> {
         self.watch.committed()
     }
@@ -231,9 +270,8 @@ impl Scene {
         let buried: HashSet<Event> = self
             .watch
             .read(|seen| seen.letters.iter().copied().collect());
-        let Some(load) = &self.load else { return Ok(0) };
         let (done, from) = (&self.done, self.settled);
-        self.settled += load.read(|written| {
+        self.settled += self.acknowledged.read(|written| {
             let open = written[from..].iter();
             open.take_while(|written| {
                 done.contains(&written.event) || buried.contains(&written.event)
@@ -258,6 +296,13 @@ impl Scene {
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
+    }
+
+    /// Notes what is not as promised.
+    pub(crate) fn unless(&mut self, holds: bool, complaint: impl Into<String>) {
+        if !holds {
+            self.complaints.push(complaint.into());
+        }
     }
 
     /// Waits until work is under way: so many effects more than now.
@@ -290,18 +335,14 @@ impl Scene {
 
     /// Waits until the load is written, settled and committed to its end.
     pub(crate) async fn finishes(&mut self) -> anyhow::Result<()> {
-        if let Some(load) = &mut self.load {
-            load.complete().await?;
-        }
+        self.load_ends().await?;
         self.all_settled().await;
         Ok(())
     }
 
     /// Stops the load; then as [`finishes`](Self::finishes).
     pub(crate) async fn stops_and_finishes(&mut self) -> anyhow::Result<()> {
-        if let Some(load) = &mut self.load {
-            load.stop().await?;
-        }
+        self.stop_load().await?;
         self.all_settled().await;
         Ok(())
     }
@@ -326,9 +367,8 @@ impl Scene {
     pub(crate) async fn verdict(mut self) -> anyhow::Result<Findings> {
         tokio::time::sleep(Duration::from_millis(300)).await;
         self.entries().context("reading the journal")?;
-        let written = self.load.as_ref().map(|load| load.read(<[_]>::to_vec));
         let mut evidence = Evidence {
-            written: written.unwrap_or_default(),
+            written: self.acknowledged.read(<[_]>::to_vec),
             entries: std::mem::take(&mut self.entries),
             ..Evidence::default()
         };
@@ -344,6 +384,10 @@ impl Scene {
             complaints: self.complaints,
         })
     }
+}
+
+fn letters(topic: &str, group: &str) -> String {
+    format!("{topic}.{group}.dlq")
 }
 
 fn properties(protocol: Protocol) -> BTreeMap<String, String> {

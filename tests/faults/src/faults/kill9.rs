@@ -10,10 +10,10 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     let mut scene = Scene::new(&setting, "kill9", Kind::Once, 12).await?;
     let mut workers = scene.workers(3).await?;
     scene.load(Plan {
-        keys: 200,
         per_second: setting.either(400, 600),
         events: setting.either(6_000, 200_000),
         copies: Some(10),
+        ..Plan::default()
     });
     scene.flows(300).await?;
     for _ in 0..setting.either(2, 50) {

@@ -12,10 +12,8 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     let mut scene = Scene::new(&setting, "sigstop", Kind::Once, 8).await?;
     let workers = scene.workers(3).await?;
     scene.load(Plan {
-        keys: 200,
-        per_second: 300,
-        events: u64::MAX,
         copies: Some(20),
+        ..Plan::default()
     });
     for _ in 0..setting.either(1, 10) {
         scene.flows(300).await?;

@@ -17,11 +17,9 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     orders.shutdown_ms = SHUTDOWN.as_millis() as u64;
     scene.load(Plan {
         keys: 20,
-        per_second: 200,
         events: 100,
-        copies: None,
+        ..Plan::default()
     });
-    let mut complaints = Vec::new();
     for _ in 0..setting.either(1, 5) {
         let before = scene.entries()?.len();
         let mut worker = scene.worker(&orders)?;
@@ -38,15 +36,16 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
         let signalled = Instant::now();
         worker.signal("TERM")?;
         match worker.ends(SHUTDOWN + SLACK).await {
-            Ok(status) if status.success() => {
-                complaints.push("a worker with unfinished work says that all is well".into());
-            }
-            Ok(_) => {}
-            Err(error) => complaints.push(format!("the deadline passed: {error}")),
+            Ok(status) => scene.unless(
+                !status.success(),
+                "a worker with unfinished work says that all is well",
+            ),
+            Err(error) => scene.unless(false, format!("the deadline passed: {error}")),
         }
-        if signalled.elapsed() < SHUTDOWN {
-            complaints.push("a worker did not wait for its handlers".into());
-        }
+        scene.unless(
+            signalled.elapsed() >= SHUTDOWN,
+            "a worker did not wait for its handlers",
+        );
     }
     let healed = Instant::now();
     orders.kind = Kind::Plain;
@@ -54,7 +53,5 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     scene.finishes().await?;
     scene.recovers(healed).await;
     drop(worker);
-    let mut findings = scene.verdict().await?;
-    findings.complaints.extend(complaints);
-    Ok(findings)
+    scene.verdict().await
 }

@@ -1,11 +1,13 @@
 //! The servers that faults hit: all of the suite's own.
 
 mod kafka;
+mod proxy;
 
 pub(crate) use kafka::Cluster;
+pub(crate) use proxy::{Mood, Proxy};
 
 /// What `tests/faults/run` puts into the environment.
-fn variable(name: &str) -> anyhow::Result<String> {
+pub(crate) fn variable(name: &str) -> anyhow::Result<String> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Ok(value),
         _ => anyhow::bail!("{name} is not set: run tests/faults/run"),
