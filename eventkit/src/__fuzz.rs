@@ -203,7 +203,7 @@ static CONTEXT: LazyLock<Arc<GroupContext>> = LazyLock::new(|| {
             buffered: 1,
             buffered_bytes: 1,
             uncommitted: 1,
-                catch_up: std::time::Duration::ZERO,
+            catch_up: std::time::Duration::ZERO,
         },
     })
 });

@@ -156,15 +156,15 @@ pub(crate) struct FetchQueue {
 unsafe impl Send for FetchQueue {}
 
 impl FetchQueue {
-    /// A queue that gives at most `batch` messages at once. It must be dropped
+    /// A queue that gives at most `most` messages at once. It must be dropped
     /// before its client.
-    pub(crate) fn new<C: ClientContext>(client: &Client<C>, batch: usize) -> Self {
+    pub(crate) fn new<C: ClientContext>(client: &Client<C>, most: usize) -> Self {
         // SAFETY: the client is alive; librdkafka ends the process where it has
         // no memory for a queue.
         let queue = unsafe { bindings::rd_kafka_queue_new(client.native_ptr()) };
         Self {
             queue: NonNull::new(queue).expect("librdkafka makes queues"),
-            taken: vec![ptr::null_mut(); batch],
+            taken: vec![ptr::null_mut(); most],
         }
     }
 
@@ -189,14 +189,20 @@ impl FetchQueue {
         }
     }
 
-    /// Waits for a message, then takes all that are there, up to a batch. Every
+    /// Waits for a message, then takes all that are there, up to `batch`. Every
     /// one must be dropped before the client.
-    pub(crate) fn poll(&mut self, timeout: Duration, mut take: impl FnMut(Fetched)) -> usize {
+    pub(crate) fn poll(
+        &mut self,
+        timeout: Duration,
+        batch: usize,
+        mut take: impl FnMut(Fetched),
+    ) -> usize {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // librdkafka waits for a full batch, so only one is waited for.
         let mut count = self.fill(0, 1, timeout);
-        if count > 0 {
-            count += self.fill(1, self.taken.len(), 0);
+        let batch = batch.min(self.taken.len());
+        if count > 0 && batch > 1 {
+            count += self.fill(1, batch, 0);
         }
         for message in &self.taken[..count] {
             if let Some(message) = NonNull::new(*message) {

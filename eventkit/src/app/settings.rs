@@ -55,7 +55,7 @@ pub struct Settings {
     pub max_buffered: usize,
     /// Bytes held by a consumer group in this process, shared equally among its
     /// partitions; one that holds more than its share (of at least 256 KiB) is
-    /// paused. Default: 128 MiB.
+    /// paused. Default: 64 MiB.
     pub max_buffered_bytes: usize,
     /// Records between a partition's oldest unsettled one and its newest before
     /// it is paused: what a crash may deliver again. Default: 100,000.
@@ -102,7 +102,7 @@ impl Default for Settings {
             start_from: StartFrom::Earliest,
             max_in_flight: 256,
             max_buffered: 4096,
-            max_buffered_bytes: 128 << 20,
+            max_buffered_bytes: 64 << 20,
             max_uncommitted: 100_000,
             create_dead_letter_topics: true,
             startup_timeout: Duration::from_secs(10),
