@@ -135,6 +135,24 @@ impl Model {
     }
 }
 
+/// What must never be, told without the model: until when nobody else may get
+/// a key, and from which round on somebody may.
+#[derive(Default)]
+struct Promises(HashMap<usize, (Duration, Option<u32>)>);
+
+impl Promises {
+    /// `but_from`: the round from which a claim is granted all the same.
+    fn make(&mut self, key: usize, until: Duration, but_from: Option<u32>) {
+        self.0.insert(key, (until, but_from));
+    }
+
+    fn is_kept_by_a_claim(&self, key: usize, round: u32, now: Duration) -> bool {
+        self.0.get(&key).is_none_or(|(until, but_from)| {
+            *until <= now || but_from.is_some_and(|from| round >= from)
+        })
+    }
+}
+
 /// Takes the steps, on keys of its own, and panics where the store and the
 /// model differ.
 pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
@@ -144,6 +162,7 @@ pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
     let store = world.store();
     let mut model = Model::default();
     let mut given: Vec<Token> = Vec::new();
+    let mut promises = Promises::default();
 
     for (number, step) in steps.iter().enumerate() {
         let key = &keys[step.key];
@@ -157,7 +176,10 @@ pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
                     (None, Claim::Claimed(token)) => {
                         assert!(!given.contains(&token), "{}", says("a token given twice"));
                         given.push(token);
+                        let kept = promises.is_kept_by_a_claim(step.key, round, model.now);
+                        assert!(kept, "{}", says("somebody has it"));
                         let until = model.now + lease;
+                        promises.make(step.key, until, None);
                         model
                             .states
                             .insert(step.key, State::Claimed { token, until });
@@ -181,18 +203,27 @@ pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
                 assert_eq!(answer, held, "{}", says("renew"));
                 if held {
                     let until = model.now + lease;
+                    promises.make(step.key, until, None);
                     model
                         .states
                         .insert(step.key, State::Claimed { token, until });
                 }
             }
             What::Complete { ttl } => {
+                let held = model.holds(step.key, token);
                 let answer = store.complete(key, token, ttl).await.expect("an answer");
+                if answer && held {
+                    promises.make(step.key, model.now + ttl, None);
+                }
                 let expected = model.complete(step.key, token, ttl);
                 assert_eq!(answer, expected, "{}", says("complete"));
             }
             What::Bury { round, ttl } => {
+                let held = model.holds(step.key, token);
                 let answer = store.bury(key, token, round, ttl).await.expect("an answer");
+                if answer && held {
+                    promises.make(step.key, model.now + ttl, Some(round + 1));
+                }
                 let expected = model.bury(step.key, token, round, ttl);
                 assert_eq!(answer, expected, "{}", says("bury"));
             }
@@ -200,6 +231,7 @@ pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
                 store.release(key.clone(), token);
                 if model.holds(step.key, token) {
                     model.states.remove(&step.key);
+                    promises.0.remove(&step.key);
                 }
             }
             What::EndLease => {
@@ -209,6 +241,7 @@ pub(crate) async fn run(world: &impl World, name: &str, steps: &[Step]) {
                     assert!(answer, "{}", says("the holder renews"));
                     world.outlive(key, short).await;
                     model.states.remove(&step.key);
+                    promises.0.remove(&step.key);
                     model.now += short;
                 }
             }
