@@ -90,8 +90,6 @@ impl Drop for EndedOnDrop {
 
 /// Records and deliveries begun in a row, before those that run have their turn.
 const RUN: usize = 16;
-/// Rooms for deliveries that are kept for each handler.
-const SPARE: usize = 64;
 
 /// A delivery under way.
 struct Running {
@@ -403,7 +401,7 @@ impl Partition {
     fn finish(&mut self, (slot, label, ending): (Slot, Label, Ending)) {
         if let Some(handler) = label.handler {
             let spare = &mut self.spare[handler as usize];
-            if spare.len() < SPARE {
+            if spare.len() < self.context.group.limits.in_flight {
                 spare.push(slot);
             }
         }

@@ -46,7 +46,7 @@ pub(crate) struct Scheduler<T> {
 }
 
 /// Emptied lanes that are kept.
-const SPARE: usize = 64;
+const SPARE: usize = 256;
 
 #[derive(Debug)]
 struct Entry<T> {

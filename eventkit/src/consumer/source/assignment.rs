@@ -17,11 +17,14 @@ use crate::consumer::partition::{Partition, Shared};
 use crate::event::record::size_of_message;
 use crate::ffi::Fetched;
 
-/// A pause throws away what was fetched ahead, so it lasts at least this long.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a partition may be full before it is paused. Meanwhile nothing is
-/// fetched, for no partition.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// What a partition holds, as a share of what it may hold: so much is enough
+/// where no other has too little, and so little is too little.
+const ENOUGH: f64 = 0.5;
+const STARVING: f64 = 0.05;
+/// So much is left when a paused partition fetches again.
+const RESUME: f64 = 0.25;
+/// Between two pauses of one partition.
+const BETWEEN_PAUSES: Duration = Duration::from_secs(1);
 /// However many partitions share the memory, each may hold this much.
 const SMALLEST_SHARE: usize = 256 << 10;
 
@@ -38,6 +41,7 @@ pub(super) struct Assignment {
     last: Option<(usize, i32, usize)>,
     positions_lost: bool,
     recovered_at: Option<Instant>,
+    crowded: bool,
     /// Partitions that were given back before their tasks had ended.
     strays: Vec<Arc<Shared>>,
 }
@@ -53,9 +57,9 @@ struct Owned {
     stored: Option<i64>,
     /// The offset behind the last received record, or the start position.
     next: Option<i64>,
+    paused: bool,
+    /// The last time that it was paused.
     paused_at: Option<Instant>,
-    /// Not paused, though it should be if this goes on.
-    full_since: Option<Instant>,
     draining: bool,
 }
 
@@ -69,6 +73,7 @@ impl Assignment {
             last: None,
             positions_lost: false,
             recovered_at: None,
+            crowded: false,
             strays: Vec::new(),
         }
     }
@@ -101,8 +106,8 @@ impl Assignment {
                 batch_bytes: 0,
                 stored: None,
                 next: start.expected,
+                paused: false,
                 paused_at: None,
-                full_since: None,
                 draining: false,
             });
         }
@@ -163,52 +168,59 @@ impl Assignment {
         self.owned.is_empty()
     }
 
-    /// Whether a partition is full and may soon not be: then it is better to
-    /// fetch nothing for a moment than to pause it, which throws away what
-    /// librdkafka has fetched ahead.
+    /// Whether it is better to fetch nothing for a moment.
     pub(super) fn is_crowded(&self) -> bool {
-        self.owned
-            .iter()
-            .any(|owned| owned.full_since.is_some() && owned.paused_at.is_none() && !owned.draining)
+        self.crowded
     }
 
     /// Whether a partition waits for its pause or its drain to end.
     pub(super) fn wants_attention(&self) -> bool {
         self.owned
             .iter()
-            .any(|owned| owned.paused_at.is_some() || owned.draining)
+            .any(|owned| owned.paused || owned.draining)
     }
 
-    /// Pauses what is full and resumes what is half empty again.
+    /// Keeps what is held in memory within its limits.
+    ///
+    /// To pause a partition throws away what librdkafka has fetched ahead for it.
+    /// So where all partitions have work, a full one only means to fetch nothing
+    /// for a moment, for none of them. One that goes on filling while others
+    /// have nothing to do is paused, once a second at most.
     pub(super) fn throttle(&mut self, consumer: &BaseConsumer<SourceContext>) {
         let limits = self.group.limits;
         let share = limits.buffered_bytes / self.owned.len().max(1);
         let bytes = share.max(SMALLEST_SHARE.min(limits.buffered_bytes));
-        for owned in &mut self.owned {
-            if owned.draining {
-                continue;
-            }
+        let fill = |owned: &Owned| {
+            let shared = &owned.shared;
             let fill = [
-                (owned.shared.buffered(), limits.buffered),
-                (owned.shared.buffered_bytes(), bytes),
-                (owned.shared.window(), limits.uncommitted),
+                shared.buffered() as f64 / limits.buffered as f64,
+                shared.buffered_bytes() as f64 / bytes as f64,
+                shared.window() as f64 / limits.uncommitted as f64,
             ];
-            let full = fill.iter().any(|(held, most)| held >= most);
-            match owned.paused_at {
-                None if full => {
-                    let since = *owned.full_since.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= PATIENCE {
-                        owned.change_flow(consumer, &self.group, true);
-                    }
-                }
-                None => owned.full_since = None,
-                Some(since)
-                    if since.elapsed() >= SHORTEST_PAUSE
-                        && fill.iter().all(|(held, most)| *held <= most / 2) =>
-                {
+            fill.into_iter().fold(0.0, f64::max)
+        };
+        let flows = |owned: &&Owned| !owned.draining && !owned.paused;
+        let starving = self
+            .owned
+            .iter()
+            .filter(flows)
+            .any(|owned| fill(owned) < STARVING);
+        self.crowded = false;
+        for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
+            let full = fill(owned);
+            if owned.paused {
+                if full <= RESUME {
                     owned.change_flow(consumer, &self.group, false);
                 }
-                _ => {}
+                continue;
+            }
+            let rested = owned
+                .paused_at
+                .is_none_or(|at| at.elapsed() >= BETWEEN_PAUSES);
+            if full >= 1.0 && starving && rested {
+                owned.change_flow(consumer, &self.group, true);
+            } else if full >= 1.0 || (full >= ENOUGH && !starving) {
+                self.crowded = true;
             }
         }
     }
@@ -286,7 +298,7 @@ impl Assignment {
                 .next
                 .map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
             let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
-            owned.paused_at = None;
+            owned.paused = false;
         }
         // A pause outlives an assignment in librdkafka.
         let moved = fetcher
@@ -440,8 +452,10 @@ impl Owned {
             tracing::warn!(target: "eventkit::consumer", group = &*group.group, %error, pause, "changing a partition's flow");
             return;
         }
-        self.paused_at = pause.then(Instant::now);
-        self.full_since = None;
+        self.paused = pause;
+        if pause {
+            self.paused_at = Some(Instant::now());
+        }
         tracing::info!(
             target: "eventkit::consumer",
             {

@@ -52,8 +52,8 @@ impl Fetcher {
             bytes += size_of_message(&message);
             take(message);
         });
-        if taken > 0 {
-            self.batch = (BATCH_BYTES / (bytes / taken).max(1)).clamp(1, BATCH);
+        if let Some(size) = bytes.checked_div(taken) {
+            self.batch = (BATCH_BYTES / size.max(1)).clamp(1, BATCH);
         }
     }
 

@@ -1,31 +1,46 @@
 -- One step of the state machine per key. ARGV: a number that the reply repeats,
--- then four for each key: what, token, milliseconds, round.
+-- then three for each key: what (for a claim and a burial with its round), token,
+-- milliseconds. The reply is one text, a line for the number and one for each key.
 -- Values: c<token> claimed, d.<mark> done, x<round>.<mark> dead; a mark is the
 -- beginning of the token that made it.
 
-local function try(...)
-  local reply = redis.pcall(...)
-  local failed = type(reply) == 'table' and reply.err
-  return reply, failed
+local pcall, sub, match = redis.pcall, string.sub, string.match
+
+local function failure(reply)
+  return type(reply) == 'table' and reply.err
+end
+
+local function error_of(reply)
+  local text = string.gsub(reply.err, '%s', ' ')
+  return 'error ' .. text
 end
 
 local function put(answer, key, value, ms)
-  local _, failed = try('SET', key, value, 'PX', ms)
-  return failed and 'error ' .. failed or answer
+  local reply = pcall('SET', key, value, 'PX', ms)
+  return failure(reply) and error_of(reply) or answer
 end
 
-local function claim(key, now, ours, ms, round)
-  if not now or now == ours then
+local function claim(key, ours, ms, round)
+  local fresh = pcall('SET', key, ours, 'NX', 'PX', ms)
+  if failure(fresh) then
+    return error_of(fresh)
+  elseif fresh then
+    return 'claimed'
+  end
+  local now = pcall('GET', key)
+  if failure(now) then
+    return error_of(now)
+  elseif now == ours then
     return put('claimed', key, ours, ms)
   end
-  local state = string.sub(now, 1, 1)
+  local state = sub(now, 1, 1)
   if state == 'd' then
     return 'done'
   elseif state == 'c' then
-    local left, failed = try('PTTL', key)
-    return failed and 'error ' .. failed or 'busy ' .. left
+    local left = pcall('PTTL', key)
+    return failure(left) and error_of(left) or 'busy ' .. left
   end
-  local buried = string.match(now, '^x(%d+)')
+  local buried = match(now, '^x(%d+)')
   if not buried then
     return 'error the key holds what no dedup store wrote'
   elseif tonumber(round) > tonumber(buried) then
@@ -34,35 +49,37 @@ local function claim(key, now, ours, ms, round)
   return 'dead'
 end
 
-local function step(key, what, token, ms, round)
-  local now, failed = try('GET', key)
-  if failed then
-    return 'error ' .. failed
+local function step(key, what, token, ms)
+  local ours, kind = 'c' .. token, sub(what, 1, 1)
+  if kind == 'c' then
+    return claim(key, ours, ms, sub(what, 2))
   end
-  local ours = 'c' .. token
-  if what == 'claim' then
-    return claim(key, now, ours, ms, round)
+  local now = pcall('GET', key)
+  if failure(now) then
+    return error_of(now)
   end
-  local mark = '.' .. string.sub(token, 1, 8)
-  local made = what == 'complete' and 'd' .. mark or what == 'bury' and 'x' .. round .. mark
+  local made = kind == 'd' and 'd.' or kind == 'x' and what .. '.'
   if made then
+    made = made .. sub(token, 1, 8)
     if now == ours then
       return put('yes', key, made, ms)
     end
     return now == made and 'yes' or 'no'
   elseif now ~= ours then
     return 'no'
-  elseif what == 'renew' then
-    failed = select(2, try('PEXPIRE', key, ms))
-  else
-    failed = select(2, try('DEL', key))
   end
-  return failed and 'error ' .. failed or 'yes'
+  local reply
+  if kind == 'r' then
+    reply = pcall('PEXPIRE', key, ms)
+  else
+    reply = pcall('DEL', key)
+  end
+  return failure(reply) and error_of(reply) or 'yes'
 end
 
 local answers = { ARGV[1] }
-for i, key in ipairs(KEYS) do
-  local at = 4 * i - 2
-  answers[i + 1] = i .. ' ' .. step(key, ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+for i = 1, #KEYS do
+  local at = 3 * i - 1
+  answers[i + 1] = step(KEYS[i], ARGV[at], ARGV[at + 1], ARGV[at + 2])
 end
-return answers
+return table.concat(answers, '\n')

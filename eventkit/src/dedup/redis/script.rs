@@ -3,9 +3,10 @@
 //! One script for a whole batch, not a pipeline of scripts: there is a single
 //! reply, so an error in the middle cannot shift the replies of others on a
 //! shared connection, and Redis reads and runs one command. The script catches
-//! the errors of each key, so that one bad key fails alone. The reply repeats a
-//! number drawn for the batch, and each answer the place of its key.
+//! the errors of each key, so that one bad key fails alone. The reply is one text,
+//! which repeats a number drawn for the batch.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ pub(super) async fn run(
         }
         other => other,
     };
-    let answers: Vec<String> = answers.map_err(|failure| link.failed(failure))?;
+    let answers: String = answers.map_err(|failure| link.failed(failure))?;
     let replies = read(&answers, &nonce, steps.len()).ok_or_else(|| {
         // Whatever this connection says next may be meant for others as well.
         link.disconnect();
@@ -116,22 +117,29 @@ fn is_read_only(reply: &Result<Reply, &str>) -> bool {
 
 fn write(call: &mut Cmd, nonce: &str, prefix: &str, steps: &[Step]) {
     call.arg(steps.len());
+    let mut text = String::with_capacity(128);
     for step in steps {
-        call.arg(format!("{prefix}{}", step.key.as_str()));
+        text.clear();
+        text.push_str(prefix);
+        text.push_str(step.key.as_str());
+        call.arg(&text);
     }
     call.arg(nonce);
     for step in steps {
-        let (what, time, round) = match step.what {
-            What::Claim { round, lease } => ("claim", lease, round),
-            What::Renew { lease } => ("renew", lease, 0),
-            What::Complete { ttl } => ("complete", ttl, 0),
-            What::Bury { round, ttl } => ("bury", ttl, round),
-            What::Release => ("release", Duration::ZERO, 0),
+        text.clear();
+        // Writing to a string cannot fail.
+        let (said, time) = match step.what {
+            What::Claim { round, lease } => (write!(text, "c{round}"), lease),
+            What::Renew { lease } => (text.write_char('r'), lease),
+            What::Complete { ttl } => (text.write_char('d'), ttl),
+            What::Bury { round, ttl } => (write!(text, "x{round}"), ttl),
+            What::Release => (text.write_char('f'), Duration::ZERO),
         };
-        call.arg(what)
-            .arg(format!("{:032x}", step.token.as_u128()))
-            .arg(millis(time))
-            .arg(round);
+        debug_assert!(said.is_ok());
+        call.arg(&text);
+        text.clear();
+        let _ = write!(text, "{:032x}", step.token.as_u128());
+        call.arg(&text).arg(millis(time));
     }
 }
 
@@ -142,63 +150,44 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// `None`: not the reply to these steps.
-fn read<'a>(
-    answers: &'a [String],
-    nonce: &str,
-    steps: usize,
-) -> Option<Vec<Result<Reply, &'a str>>> {
-    let (first, answers) = answers.split_first()?;
-    if first != nonce || answers.len() != steps {
+fn read<'a>(answers: &'a str, nonce: &str, steps: usize) -> Option<Vec<Result<Reply, &'a str>>> {
+    let mut lines = answers.split('\n');
+    if lines.next() != Some(nonce) {
         return None;
     }
-    let numbered = (1..).zip(answers);
-    numbered
-        .map(|(number, answer): (usize, _)| {
-            let (place, answer) = answer.split_once(' ')?;
-            (place.parse() == Ok(number)).then_some(())?;
-            let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
-            Some(Ok(match word {
-                "claimed" => Reply::Claimed,
-                "done" => Reply::Done,
-                "dead" => Reply::Dead,
-                // Negative where somebody took the lease's end away.
-                "busy" => Reply::Busy(Duration::from_millis(
-                    u64::try_from(rest.parse::<i64>().ok()?)
-                        .unwrap_or(1000)
-                        .max(1),
-                )),
-                "yes" => Reply::Yes,
-                "no" => Reply::No,
-                "error" => return Some(Err(rest)),
-                _ => return None,
-            }))
-        })
-        .collect()
+    let replies: Vec<_> = lines.map(answer).collect::<Option<_>>()?;
+    (replies.len() == steps).then_some(replies)
+}
+
+fn answer(line: &str) -> Option<Result<Reply, &str>> {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    Some(Ok(match word {
+        "claimed" => Reply::Claimed,
+        "done" => Reply::Done,
+        "dead" => Reply::Dead,
+        // Negative where somebody took the lease's end away.
+        "busy" => Reply::Busy(Duration::from_millis(
+            u64::try_from(rest.parse::<i64>().ok()?)
+                .unwrap_or(1000)
+                .max(1),
+        )),
+        "yes" => Reply::Yes,
+        "no" => Reply::No,
+        "error" => return Some(Err(rest)),
+        _ => return None,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn reply(lines: &[&str]) -> Vec<String> {
-        lines.iter().map(|line| (*line).to_owned()).collect()
-    }
-
     #[test]
     fn every_answer_is_read() {
-        let answers = reply(&[
-            "7",
-            "1 claimed",
-            "2 done",
-            "3 dead",
-            "4 busy 1500",
-            "5 busy 0",
-            "6 yes",
-            "7 no",
-            "8 error WRONGTYPE not a string",
-        ]);
+        let answers = "7\nclaimed\ndone\ndead\nbusy 1500\nbusy 0\nyes\nno\n\
+                       error WRONGTYPE not a string";
         assert_eq!(
-            read(&answers, "7", 8),
+            read(answers, "7", 8),
             Some(vec![
                 Ok(Reply::Claimed),
                 Ok(Reply::Done),
@@ -214,13 +203,13 @@ mod tests {
 
     #[test]
     fn a_reply_to_other_steps_is_not_taken() {
-        let good = reply(&["7", "1 claimed", "2 done"]);
-        assert!(read(&good, "7", 2).is_some());
-        assert!(read(&good, "8", 2).is_none());
-        assert!(read(&good, "7", 1).is_none());
-        assert!(read(&reply(&["7", "2 claimed", "1 done"]), "7", 2).is_none());
-        assert!(read(&reply(&["7", "1 claimed", "2 what"]), "7", 2).is_none());
-        assert!(read(&[], "7", 0).is_none());
+        assert!(read("7\nclaimed\ndone", "7", 2).is_some());
+        assert!(read("7\nclaimed\ndone", "8", 2).is_none());
+        assert!(read("7\nclaimed\ndone", "7", 1).is_none());
+        assert!(read("7\nclaimed", "7", 2).is_none());
+        assert!(read("7\nclaimed\nwhat", "7", 2).is_none());
+        assert!(read("", "7", 0).is_none());
+        assert_eq!(read("7", "7", 0), Some(vec![]));
     }
 
     #[test]
