@@ -874,7 +874,7 @@ mod life {
     /// Every third key is slow, so that others get ahead of it.
     #[handler(event = "Step.v1")]
     async fn some_slow(step: Step, State(log): State<Steps>) {
-        if step.key % 3 == 0 {
+        if step.key.is_multiple_of(3) {
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
         log.push((step.key, step.number));
