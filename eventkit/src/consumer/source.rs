@@ -245,7 +245,10 @@ impl Source {
             let mut errors = Vec::new();
             fetched.poll(timeout, |message| match message.error() {
                 None => assignment.receive(message),
-                Some(code) => errors.push(code),
+                Some(code) => {
+                    assignment.receive_error(&message);
+                    errors.push(code);
+                }
             });
             assignment.dispatch();
             for code in errors {

@@ -19,7 +19,7 @@ use crate::watch::{Watch, Watched};
 use crate::worker::{Kind, Orders, Sabotage};
 
 /// Longest a group may take to go on after a fault.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

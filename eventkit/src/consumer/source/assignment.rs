@@ -28,6 +28,10 @@ const BETWEEN_PAUSES: Duration = Duration::from_secs(1);
 /// However many partitions share the memory, each may hold this much.
 const SMALLEST_SHARE: usize = 256 << 10;
 
+/// How long nothing was received before librdkafka is asked for its position:
+/// until then that may be one of an earlier assignment.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Between two recoveries of lost positions.
 const RECOVER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,6 +61,12 @@ struct Owned {
     stored: Option<i64>,
     /// The offset behind the last received record, or the start position.
     next: Option<i64>,
+    /// Behind what is in the log though it is no record: markers of
+    /// transactions, and records of aborted ones.
+    behind: Option<i64>,
+    /// When librdkafka may be asked for its position; never after an error,
+    /// which it counts as a record.
+    quiet_at: Option<Instant>,
     paused: bool,
     /// The last time that it was paused.
     paused_at: Option<Instant>,
@@ -106,6 +116,8 @@ impl Assignment {
                 batch_bytes: 0,
                 stored: None,
                 next: start.expected,
+                behind: None,
+                quiet_at: Some(Instant::now() + QUIET),
                 paused: false,
                 paused_at: None,
                 draining: false,
@@ -152,9 +164,19 @@ impl Assignment {
         owned.batch.push(message);
     }
 
+    /// Notes that a partition's messages were not only records.
+    pub(super) fn receive_error(&mut self, message: &Fetched) {
+        if let Some(index) = self.find(message) {
+            self.owned[index].quiet_at = None;
+        }
+    }
+
     pub(super) fn dispatch(&mut self) {
+        let mut quiet_at = None;
         for owned in &mut self.owned {
             if !owned.batch.is_empty() {
+                let quiet_at = quiet_at.get_or_insert_with(|| Instant::now() + QUIET);
+                owned.quiet_at = owned.quiet_at.map(|_| *quiet_at);
                 owned
                     .shared
                     .received(owned.batch.len(), std::mem::take(&mut owned.batch_bytes));
@@ -227,9 +249,10 @@ impl Assignment {
 
     /// Hands progress to librdkafka: only of partitions owned now, only forwards.
     pub(super) fn store_offsets(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        self.look_behind(consumer);
         let mut list = TopicPartitionList::new();
         for owned in &mut self.owned {
-            let next = owned.shared.next_offset();
+            let next = owned.shared.next_offset().max(owned.behind);
             if next > owned.stored
                 && let Some(next) = next
                 && list
@@ -247,6 +270,37 @@ impl Assignment {
             && let Err(error) = consumer.store_offsets(&list)
         {
             tracing::debug!(target: "eventkit::consumer", group = &*self.group.group, %error, "storing offsets");
+        }
+    }
+
+    /// Asks how far quiet partitions were read in which everything is settled.
+    /// Without this, one whose last offsets are no records would never be
+    /// committed to its end.
+    fn look_behind(&mut self, consumer: &BaseConsumer<SourceContext>) {
+        let now = Instant::now();
+        if !self.owned.iter().any(|owned| owned.is_quiet(now)) {
+            return;
+        }
+        let Ok(positions) = consumer.position() else {
+            return;
+        };
+        for position in positions.elements() {
+            let name = Name(position.topic(), position.partition());
+            let Some(index) = self.by_name.get(&name) else {
+                continue;
+            };
+            let owned = &mut self.owned[*index];
+            if owned.is_quiet(now)
+                && let rdkafka::Offset::Offset(behind) = position.offset()
+                && Some(behind) > owned.next
+            {
+                owned.behind = Some(behind);
+            }
+        }
+        for owned in &mut self.owned {
+            if owned.is_quiet(now) {
+                owned.quiet_at = Some(now + QUIET);
+            }
         }
     }
 
@@ -299,6 +353,8 @@ impl Assignment {
                 .map_or(rdkafka::Offset::Beginning, rdkafka::Offset::Offset);
             let _ = list.add_partition_offset(&owned.topic, owned.partition, at);
             owned.paused = false;
+            owned.behind = None;
+            owned.quiet_at = Some(Instant::now() + QUIET);
         }
         // A pause outlives an assignment in librdkafka.
         let moved = fetcher
@@ -433,6 +489,12 @@ impl Owned {
 
     fn is(&self, (topic, partition): &(String, i32)) -> bool {
         (&*self.topic, self.partition) == (topic.as_str(), *partition)
+    }
+
+    /// Whether nothing was received for a while and nothing is unsettled. While
+    /// it drains, records are passed over.
+    fn is_quiet(&self, now: Instant) -> bool {
+        !self.draining && self.quiet_at.is_some_and(|at| at <= now) && self.shared.buffered() == 0
     }
 
     fn change_flow(

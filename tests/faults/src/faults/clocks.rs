@@ -1,6 +1,9 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
+use crate::child::Child;
 use crate::load::Plan;
 use crate::scene::{Findings, PATIENCE, Scene, Setting};
 use crate::servers::variable;
@@ -11,15 +14,11 @@ use crate::worker::Kind;
 pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     let mut scene = Scene::new(&setting, "clocks", Kind::Once, 6).await?;
     let orders = scene.orders();
-    let library = variable("EVENTKIT_FAKETIME")?;
+    let library = variable("EVENTKIT_AHEAD")?;
     let start = |scene: &Scene, ahead: bool| {
         let mut command = Command::new(std::env::current_exe()?);
         if ahead {
-            command
-                .env("LD_PRELOAD", &library)
-                .env("FAKETIME", "+3600s")
-                // It counts from the machine's start, on every machine.
-                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+            command.env("LD_PRELOAD", &library);
         }
         scene.worker_under(command, &orders)
     };
@@ -27,6 +26,8 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     for worker in &mut workers {
         worker.says("partition assigned", PATIENCE).await?;
     }
+    let dates = [hour(&workers[0])?, hour(&workers[1])?];
+    anyhow::ensure!(dates[0] != dates[1], "the clocks do not differ");
     scene.load(Plan {
         copies: Some(5),
         ..Plan::default()
@@ -44,4 +45,11 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     }
     scene.stops_and_finishes().await?;
     scene.verdict().await
+}
+
+/// The hour that a worker's first line says it is.
+fn hour(worker: &Child) -> anyhow::Result<String> {
+    let said = worker.said();
+    let (before, _) = said.split_once(':').context("a line with a time")?;
+    Ok(before.to_owned())
 }
