@@ -7,6 +7,8 @@ mod settings;
 mod topics;
 
 pub(crate) use plan::Topology;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use running::Signals;
 pub use running::{HandlerStats, Running};
 pub use settings::{Settings, StartFrom};
 
@@ -36,6 +38,8 @@ pub struct App {
     default_types: BTreeMap<String, String>,
     settings: Option<Settings>,
     overrides: Vec<Override>,
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    relays: Vec<Box<dyn crate::outbox::AppRelay>>,
 }
 
 /// A call that stands over file and environment.
@@ -60,6 +64,8 @@ impl App {
             default_types: BTreeMap::new(),
             settings: None,
             overrides: Vec::new(),
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            relays: Vec::new(),
         }
     }
 
@@ -81,6 +87,18 @@ impl App {
     /// `redis_url` is given, memory on the embedded broker.
     pub fn dedup(mut self, store: impl DedupStore) -> Self {
         self.dedup = Some(Arc::new(store));
+        self
+    }
+
+    /// Publishes what stands in this outbox, as long as the App runs. Takes an
+    /// [`Outbox`](crate::outbox::Outbox), or a [`Relay`](crate::outbox::Relay) with
+    /// settings of its own.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub fn outbox<DB: crate::outbox::Database>(
+        mut self,
+        outbox: impl Into<crate::outbox::Relay<DB>>,
+    ) -> Self {
+        self.relays.push(Box::new(outbox.into()));
         self
     }
 

@@ -30,6 +30,8 @@ pub struct Running {
     groups: Vec<GroupHandle>,
     broker: Option<EmbeddedBroker>,
     shutdown_timeout: Duration,
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    relays: Vec<crate::outbox::RunningRelay>,
 }
 
 /// What a handler did since its App started.
@@ -70,7 +72,16 @@ impl Running {
             groups,
             broker,
             shutdown_timeout: settings.shutdown_timeout,
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            relays: Vec::new(),
         }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn relay(&mut self, relay: Box<dyn crate::outbox::AppRelay>) -> Result<()> {
+        let connection = self.topology.connection.clone();
+        self.relays.push(relay.start(connection)?);
+        Ok(())
     }
 
     /// The App's publisher.
@@ -163,7 +174,7 @@ impl Running {
     ///
     /// [`Error::Unfinished`] when handlers were still running at the deadline,
     /// or the broker did not answer; what was not settled is delivered again.
-    pub async fn shutdown(self) -> Result<()> {
+    pub async fn shutdown(mut self) -> Result<()> {
         self.groups.iter().for_each(GroupHandle::drain);
         let deadline = Instant::now() + self.shutdown_timeout;
         if tokio::time::timeout_at(deadline, self.ended())
@@ -173,6 +184,8 @@ impl Running {
             self.groups.iter().for_each(GroupHandle::kill);
         }
         let ended = tokio::time::timeout(LEAVE_PATIENCE, self.ended()).await;
+        // After the handlers, whose last events they may still publish.
+        self.stop_relays().await;
         let flushed = self.publisher.flush(FLUSH_PATIENCE).await;
         match ended {
             Ok(0) => flushed,
@@ -186,6 +199,19 @@ impl Running {
             ))),
         }
     }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    async fn stop_relays(&mut self) {
+        let relays = std::mem::take(&mut self.relays).into_iter();
+        for ended in join_all(relays.map(crate::outbox::RunningRelay::shutdown)).await {
+            if let Err(error) = ended {
+                tracing::error!(target: "eventkit::outbox", %error, "a relay did not end in order");
+            }
+        }
+    }
+
+    #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+    async fn stop_relays(&mut self) {}
 
     /// Resolves when all groups have ended, with the number of unfinished events.
     async fn ended(&self) -> usize {
@@ -229,7 +255,7 @@ impl std::fmt::Debug for Running {
 }
 
 /// SIGTERM and SIGINT.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -238,7 +264,7 @@ pub(super) struct Signals {
 
 impl Signals {
     #[cfg(unix)]
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed =
             |error: std::io::Error| Error::Settings(format!("listening for signals: {error}"));
@@ -249,7 +275,7 @@ impl Signals {
     }
 
     #[cfg(unix)]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -257,12 +283,12 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         Ok(Self {})
     }
 
     #[cfg(not(unix))]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Producer {
     connection: Connection,
 }
 
-type Client = FutureProducer<LoggedContext>;
+pub(crate) type Client = FutureProducer<LoggedContext>;
 
 /// A record to write, borrowed from whoever may have to write it again.
 pub(crate) struct RawRecord<'a> {
@@ -123,6 +123,41 @@ impl Producer {
     }
 }
 
+/// A client for a relay, which has the records stored and can begin anew: they
+/// wait for the broker as long as it takes, and of what is queued for a partition
+/// only a beginning is written, never something behind a gap. A failure that
+/// would leave one is fatal to the client.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn gapless_client(connection: &Connection, batch_bytes: u32) -> Result<Client> {
+    let batch_bytes = batch_bytes.to_string();
+    let settings = [
+        ("enable.gapless.guarantee", "true"),
+        ("batch.size", &*batch_bytes),
+    ];
+    relay_client(connection, &settings)
+}
+
+/// The same for records that are sent one by one.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn one_by_one_client(connection: &Connection) -> Result<Client> {
+    relay_client(connection, &[("batch.num.messages", "1")])
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn relay_client(connection: &Connection, settings: &[(&str, &str)]) -> Result<Client> {
+    let mut config = connection.client(Role::Producer, DEFAULTS);
+    // Only the lease limits how long a record may wait.
+    config.set("message.timeout.ms", "0");
+    // How long an unknown topic may be one that is just being made.
+    config.set("topic.metadata.propagation.max.ms", "5000");
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    config
+        .create_with_context(LoggedContext)
+        .map_err(|error| Error::kafka("creating a relay's producer", error))
+}
+
 /// A record in the send queue.
 pub(crate) struct Queued<'a> {
     acknowledgement: DeliveryFuture,
@@ -132,7 +167,10 @@ pub(crate) struct Queued<'a> {
     payload: Option<&'a [u8]>,
 }
 
-async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a>, KafkaError> {
+pub(crate) async fn enqueue<'a>(
+    client: &Client,
+    record: RawRecord<'a>,
+) -> Result<Queued<'a>, KafkaError> {
     let RawRecord {
         topic,
         partition,
@@ -170,7 +208,9 @@ async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a
 
 impl<'a> Queued<'a> {
     /// A failure gives the record back.
-    async fn acknowledged(self) -> Result<(i32, i64), (KafkaError, Option<RawRecord<'a>>)> {
+    pub(crate) async fn acknowledged(
+        self,
+    ) -> Result<(i32, i64), (KafkaError, Option<RawRecord<'a>>)> {
         match self.acknowledgement.await {
             Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
             Ok(Err((error, message))) => {

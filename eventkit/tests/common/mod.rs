@@ -151,8 +151,12 @@ pub async fn produce(broker: &EmbeddedBroker, topic: &str, records: impl IntoIte
 
 /// Reads the first `count` records of a topic, from all its partitions.
 pub async fn consume(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<Raw> {
+    consume_at(broker.bootstrap_servers(), topic, count).await
+}
+
+pub async fn consume_at(servers: &str, topic: &str, count: usize) -> Vec<Raw> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker.bootstrap_servers())
+        .set("bootstrap.servers", servers)
         .set("group.id", "reader")
         .set("auto.offset.reset", "earliest")
         .create()
