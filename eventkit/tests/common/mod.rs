@@ -190,6 +190,25 @@ pub async fn consume_at(servers: &str, topic: &str, count: usize) -> Vec<Raw> {
     .unwrap()
 }
 
+/// How many records stand in a topic.
+pub async fn len_at(servers: &str, topic: &str) -> usize {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .create()
+        .unwrap();
+    let topic = topic.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let patience = Duration::from_secs(5);
+        let metadata = consumer.fetch_metadata(Some(&topic), patience).unwrap();
+        let marks = metadata.topics()[0].partitions().iter().map(|partition| {
+            let marks = consumer.fetch_watermarks(&topic, partition.id(), patience);
+            marks.unwrap()
+        });
+        marks.map(|(low, high)| (high - low) as usize).sum()
+    });
+    asked.await.unwrap()
+}
+
 fn raw(message: &BorrowedMessage<'_>) -> Raw {
     let headers = message
         .headers()
