@@ -1,5 +1,7 @@
 //! The outbox in SQLite, on the embedded broker.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Random histories of writers, relays and crashes against a model: what is
 //! published is what was committed, and each key's first copies are in order.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

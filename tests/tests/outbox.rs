@@ -1,5 +1,7 @@
 //! The outbox in PostgreSQL, with a real Kafka.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use eventkit::outbox::{Outbox, OutboxError};

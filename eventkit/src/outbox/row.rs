@@ -47,6 +47,25 @@ pub struct Row {
     pub(super) key: Option<Vec<u8>>,
     pub(super) headers: Vec<u8>,
     pub(super) payload: Vec<u8>,
+    /// Refused before, and not to be sent.
+    pub(super) blocked: bool,
+}
+
+/// Rows that keep an order among them: of one topic and key. One without a key
+/// stands alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Line<'a> {
+    topic: &'a str,
+    key: Result<&'a [u8], i64>,
+}
+
+impl Row {
+    pub(super) fn line(&self) -> Line<'_> {
+        Line {
+            topic: &self.topic,
+            key: self.key.as_deref().ok_or(self.place.id),
+        }
+    }
 }
 
 /// Where a row stands.

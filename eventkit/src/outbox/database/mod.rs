@@ -95,13 +95,15 @@ pub trait Dialect: sqlx::Database {
     ) -> impl Future<Output = Answer<()>> + Send;
 
     /// The next rows of those of the buckets that the relay holds, each key's in
-    /// order, without those behind a blocked one.
+    /// order. With `around` blocked rows, and those behind them, are left out;
+    /// without, they are there, which costs less.
     fn fetch(
         pool: &Pool<Self>,
         sql: &Self::Sql,
         relay: &str,
         buckets: &[i16],
         limits: Limits,
+        around: bool,
     ) -> impl Future<Output = Answer<Vec<Row>>> + Send;
 
     /// Removes published rows; `keep` moves them to the sent ones.
@@ -153,6 +155,12 @@ pub trait Dialect: sqlx::Database {
         wake: &Wake,
     ) -> impl Future<Output = Answer<()>> + Send;
 }
+
+/// Leaves out blocked rows and those behind them.
+const AROUND_BLOCKED: &str = "AND o.blocked_at IS NULL AND NOT EXISTS (\
+    SELECT 1 FROM {outbox} AS b \
+    WHERE b.bucket = o.bucket AND b.blocked_at IS NOT NULL \
+        AND b.topic = o.topic AND b.key = o.key)";
 
 /// A relay's share of the buckets.
 fn share(relays: i64) -> usize {

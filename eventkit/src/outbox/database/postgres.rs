@@ -3,7 +3,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, SqlStr};
 
-use super::{Answer, Backlog, Database, Dialect, Limits, Shares, share};
+use super::{AROUND_BLOCKED, Answer, Backlog, Database, Dialect, Limits, Shares, share};
 use crate::outbox::BlockedEvent;
 use crate::outbox::names::{Names, safe};
 use crate::outbox::row::{NewRow, Place, Row};
@@ -27,6 +27,7 @@ pub struct Sql {
     claim: SqlStr,
     goodbye: SqlStr,
     fetch: SqlStr,
+    fetch_around: SqlStr,
     delete: SqlStr,
     keep: SqlStr,
     block: SqlStr,
@@ -84,7 +85,8 @@ impl Sql {
                     ORDER BY bucket LIMIT $3 FOR UPDATE SKIP LOCKED) \
                  RETURNING bucket"),
             goodbye: sql("DELETE FROM {outbox_relays} WHERE relay = $1"),
-            fetch: sql(FETCH),
+            fetch: sql(&fetch("")),
+            fetch_around: sql(&fetch(AROUND_BLOCKED)),
             delete: sql(&format!("DELETE FROM {{outbox}} AS o {PUBLISHED}")),
             keep: sql(&format!(
                 "WITH moved AS (DELETE FROM {{outbox}} AS o {PUBLISHED} RETURNING o.*) \
@@ -128,23 +130,27 @@ impl Sql {
 /// Reads bucket by bucket, each from its beginning: no position is kept, so a
 /// transaction that commits late is not passed by. Its row has a lower id than
 /// rows of its key that were written after its commit, and is read before them.
-const FETCH: &str = "\
-    WITH held AS MATERIALIZED (\
-        SELECT bucket FROM {outbox_leases} \
-        WHERE relay = $1 AND bucket = ANY($2) AND expires_at > clock_timestamp()) \
-    SELECT bucket, id, event_id, event_type, topic, key, headers, payload FROM (\
-        SELECT *, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM (\
-            SELECT next.* FROM held CROSS JOIN LATERAL (\
-                SELECT o.bucket, o.id, o.event_id, o.event_type, o.topic, o.key, o.headers, \
-                    o.payload, octet_length(o.headers) + octet_length(o.payload) AS size \
-                FROM {outbox} AS o \
-                WHERE o.bucket = held.bucket AND o.blocked_at IS NULL AND NOT EXISTS (\
-                    SELECT 1 FROM {outbox} AS b \
-                    WHERE b.bucket = o.bucket AND b.blocked_at IS NOT NULL \
-                        AND b.topic = o.topic AND b.key = o.key) \
-                ORDER BY o.id LIMIT $3) AS next \
-            ORDER BY next.id LIMIT $4) AS batch) AS measured \
-    WHERE bytes_before < $5 ORDER BY id";
+///
+/// The innermost part must be one walk along the primary key, whatever the
+/// statistics of a table say that is empty one minute and full the next; so it
+/// has no condition of which the planner could expect much.
+fn fetch(around: &str) -> String {
+    format!(
+        "WITH held AS MATERIALIZED (\
+            SELECT bucket FROM {{outbox_leases}} \
+            WHERE relay = $1 AND bucket = ANY($2) AND expires_at > clock_timestamp()) \
+         SELECT bucket, id, event_id, event_type, topic, key, headers, payload, blocked FROM (\
+            SELECT *, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM (\
+                SELECT next.* FROM held CROSS JOIN LATERAL (\
+                    SELECT o.bucket, o.id, o.event_id, o.event_type, o.topic, o.key, \
+                        o.headers, o.payload, o.blocked_at IS NOT NULL AS blocked, \
+                        octet_length(o.headers) + octet_length(o.payload) AS size \
+                    FROM {{outbox}} AS o WHERE o.bucket = held.bucket {around} \
+                    ORDER BY o.id LIMIT $3) AS next \
+                ORDER BY next.id LIMIT $4) AS batch) AS measured \
+         WHERE bytes_before < $5 ORDER BY id"
+    )
+}
 
 /// That a published row is gone need not survive a crash of the database: it is
 /// published again then, with the same id. So the relay does not wait for the disk.
@@ -305,8 +311,14 @@ impl Dialect for Postgres {
         relay: &str,
         buckets: &[i16],
         limits: Limits,
+        around: bool,
     ) -> Answer<Vec<Row>> {
-        let rows = sqlx::query(sql.fetch.clone())
+        let statement = if around {
+            &sql.fetch_around
+        } else {
+            &sql.fetch
+        };
+        let rows = sqlx::query(statement.clone())
             .bind(relay)
             .bind(buckets)
             .bind(limits.rows_of_a_bucket)
@@ -448,5 +460,6 @@ fn row(row: &PgRow) -> Answer<Row> {
         key: row.try_get(5)?,
         headers: row.try_get(6)?,
         payload: row.try_get(7)?,
+        blocked: row.try_get(8)?,
     })
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
-use super::{Answer, Backlog, Database, Dialect, Limits, Shares, share};
+use super::{AROUND_BLOCKED, Answer, Backlog, Database, Dialect, Limits, Shares, share};
 use crate::outbox::BlockedEvent;
 use crate::outbox::names::Names;
 use crate::outbox::row::{NewRow, Place, Row};
@@ -31,6 +31,7 @@ pub struct Sql {
     claim: SqlStr,
     goodbye: SqlStr,
     fetch: SqlStr,
+    fetch_around: SqlStr,
     keep: SqlStr,
     delete: SqlStr,
     block: SqlStr,
@@ -71,7 +72,8 @@ impl Sql {
                  RETURNING bucket",
             ),
             goodbye: sql("DELETE FROM {outbox_relays} WHERE relay = ?1"),
-            fetch: sql(FETCH),
+            fetch: sql(&fetch("")),
+            fetch_around: sql(&fetch(AROUND_BLOCKED)),
             keep: sql("INSERT INTO {outbox_sent} \
                     (id, event_id, event_type, topic, key, headers, payload, created_at) \
                  SELECT id, event_id, event_type, topic, key, headers, payload, created_at \
@@ -100,20 +102,20 @@ impl Sql {
 }
 
 /// One writer at a time: ids are in the order of commits.
-const FETCH: &str = "\
-    WITH held AS (\
-        SELECT bucket FROM {outbox_leases} \
-        WHERE relay = ?1 AND bucket IN (SELECT value FROM json_each(?2)) AND expires_at > now()), \
-    batch AS (\
-        SELECT o.*, length(o.headers) + length(o.payload) AS size FROM {outbox} AS o \
-        WHERE o.bucket IN (SELECT bucket FROM held) AND o.blocked_at IS NULL AND NOT EXISTS (\
-            SELECT 1 FROM {outbox} AS b \
-            WHERE b.bucket = o.bucket AND b.blocked_at IS NOT NULL \
-                AND b.topic = o.topic AND b.key = o.key) \
-        ORDER BY o.id LIMIT ?3), \
-    measured AS (SELECT *, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM batch) \
-    SELECT bucket, id, event_id, event_type, topic, key, headers, payload FROM measured \
-    WHERE bytes_before < ?4 ORDER BY id";
+fn fetch(around: &str) -> String {
+    format!(
+        "WITH held AS (\
+            SELECT bucket FROM {{outbox_leases}} WHERE relay = ?1 \
+            AND bucket IN (SELECT value FROM json_each(?2)) AND expires_at > now()), \
+         batch AS (\
+            SELECT o.*, o.blocked_at IS NOT NULL AS blocked, \
+                length(o.headers) + length(o.payload) AS size FROM {{outbox}} AS o \
+            WHERE o.bucket IN (SELECT bucket FROM held) {around} ORDER BY o.id LIMIT ?3), \
+         measured AS (SELECT *, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM batch) \
+         SELECT bucket, id, event_id, event_type, topic, key, headers, payload, blocked \
+         FROM measured WHERE bytes_before < ?4 ORDER BY id"
+    )
+}
 
 impl Dialect for Sqlite {
     type Sql = Sql;
@@ -229,8 +231,14 @@ impl Dialect for Sqlite {
         relay: &str,
         buckets: &[i16],
         limits: Limits,
+        around: bool,
     ) -> Answer<Vec<Row>> {
-        let rows = sqlx::query(sql.fetch.clone())
+        let statement = if around {
+            &sql.fetch_around
+        } else {
+            &sql.fetch
+        };
+        let rows = sqlx::query(statement.clone())
             .bind(relay)
             .bind(list(buckets))
             .bind(limits.rows)
@@ -352,5 +360,6 @@ fn row(row: &SqliteRow) -> Answer<Row> {
         key: row.try_get(5)?,
         headers: row.try_get(6)?,
         payload: row.try_get(7)?,
+        blocked: row.try_get(8)?,
     })
 }

@@ -1,6 +1,6 @@
 //! One batch after the other: read, send, remove.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ pub(super) struct Lane<DB: Database> {
     sender: Sender,
     /// Published, and perhaps still in the table.
     published: Vec<Place>,
-    /// Read from each bucket: few where all have rows, many where one has them all.
     rows_of_a_bucket: usize,
 }
 
@@ -42,7 +41,7 @@ impl<DB: Database> Lane<DB> {
             number,
             sender,
             published: Vec::new(),
-            rows_of_a_bucket: shared.settings.batch,
+            rows_of_a_bucket: 0,
             shared,
         }
     }
@@ -139,31 +138,45 @@ impl<DB: Database> Lane<DB> {
         Ok(waits.map_or(Batch::Done, Batch::Waits))
     }
 
+    /// The rows to send next.
     async fn read(&mut self, work: &Work<'_>) -> Result<Vec<Row>, sqlx::Error> {
+        let rows = self.fetch(work, false).await?;
+        let read = rows.len();
+        let free = without_blocked(rows);
+        // Where blocked keys take up the room, it is worth while to ask without them.
+        if free.len() == read || free.len() > self.shared.settings.batch / 2 {
+            return Ok(free);
+        }
+        self.fetch(work, true).await
+    }
+
+    async fn fetch(&mut self, work: &Work<'_>, around: bool) -> Result<Vec<Row>, sqlx::Error> {
         let batch = self.shared.settings.batch;
-        let rows = DB::fetch(
-            &self.shared.pool,
-            &self.shared.outbox.inner.sql,
-            &self.shared.id,
-            &work.buckets,
-            Limits {
-                rows: batch as i64,
-                rows_of_a_bucket: self.rows_of_a_bucket as i64,
-                bytes: BATCH_BYTES,
-            },
-        )
-        .await?;
+        let even = batch.div_ceil(work.buckets.len());
+        let limit = self.rows_of_a_bucket.clamp(even, batch);
+        let limits = Limits {
+            rows: batch as i64,
+            rows_of_a_bucket: limit as i64,
+            bytes: BATCH_BYTES,
+        };
+        let Shared {
+            id, outbox, pool, ..
+        } = &*self.shared;
+        let sql = &outbox.inner.sql;
+        let rows = DB::fetch(pool, sql, id, &work.buckets, limits, around).await?;
         let mut counts: HashMap<i16, usize> = HashMap::new();
         for row in &rows {
             *counts.entry(row.place.bucket).or_default() += 1;
         }
         let most = counts.values().max().copied().unwrap_or_default();
-        let even = batch.div_ceil(work.buckets.len());
-        if rows.len() >= batch {
-            self.rows_of_a_bucket = (self.rows_of_a_bucket / 2).max(even);
-        } else if most >= self.rows_of_a_bucket {
-            self.rows_of_a_bucket = (self.rows_of_a_bucket * 2).min(batch);
-        }
+        // Few of each where all have rows, many where one has them all.
+        self.rows_of_a_bucket = if rows.len() >= batch {
+            limit / 2
+        } else if most >= limit {
+            limit * 2
+        } else {
+            limit
+        };
         Ok(rows)
     }
 
@@ -202,4 +215,23 @@ impl<DB: Database> Lane<DB> {
             );
         }
     }
+}
+
+/// A blocked row stands before those that it blocks, and so it is read with them.
+fn without_blocked(mut rows: Vec<Row>) -> Vec<Row> {
+    if rows.iter().all(|row| !row.blocked) {
+        return rows;
+    }
+    let blocked: HashSet<_> = rows
+        .iter()
+        .filter(|row| row.blocked)
+        .map(Row::line)
+        .collect();
+    let free: Vec<bool> = rows
+        .iter()
+        .map(|row| !blocked.contains(&row.line()))
+        .collect();
+    let mut free = free.into_iter();
+    rows.retain(|_| free.next().unwrap_or_default());
+    rows
 }

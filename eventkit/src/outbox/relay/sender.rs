@@ -21,7 +21,7 @@ use crate::event::headers as names;
 use crate::ffi::append_header;
 use crate::kafka::Connection;
 use crate::outbox::headers;
-use crate::outbox::row::{Place, Row};
+use crate::outbox::row::{Line, Place, Row};
 use crate::publisher::{
     Client, RawRecord, enqueue, gapless_client, is_refusal, is_too_large, one_by_one_client,
 };
@@ -59,14 +59,6 @@ pub(super) struct Sent {
     pub(super) waits: Option<String>,
 }
 
-/// Rows of one topic and key; rows without a key stand alone.
-type Line<'a> = (&'a str, Option<&'a [u8]>, Option<i64>);
-
-fn line(row: &Row) -> Line<'_> {
-    let alone = row.key.is_none().then_some(row.place.id);
-    (&row.topic, row.key.as_deref(), alone)
-}
-
 /// A batch on its way.
 struct Batch<'a> {
     sent: Sent,
@@ -78,13 +70,13 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn refuse(&mut self, row: &'a Row, reason: String) {
-        if self.halted.insert(line(row)) {
+        if self.halted.insert(row.line()) {
             self.sent.refused.push((row.place, reason));
         }
     }
 
     fn is_halted(&self, row: &Row) -> bool {
-        self.halted.contains(&line(row))
+        self.halted.contains(&row.line())
     }
 }
 
@@ -193,7 +185,7 @@ impl Sender {
         let refusal = self.judge(batch, failed);
         batch.open.retain({
             let halted = &batch.halted;
-            move |row| !halted.contains(&line(row))
+            move |row| !halted.contains(&row.line())
         });
         if given_up || self.client.client().fatal_error().is_some() {
             self.begin_anew();
@@ -243,7 +235,7 @@ impl Sender {
         };
         let mut lines: HashMap<Line<'a>, Vec<&'a Row>> = HashMap::new();
         for row in std::mem::take(&mut batch.open) {
-            lines.entry(line(row)).or_default().push(row);
+            lines.entry(row.line()).or_default().push(row);
         }
         let waiting = lines.values().map(Vec::len).sum();
         let sent = join_all(
@@ -373,7 +365,7 @@ async fn wait<T, F: Future<Output = ()>>(
 fn record(row: &Row) -> Option<RawRecord<'_>> {
     let list = OwnedHeaders::new_with_capacity(12);
     headers::decode(&row.headers, |name, value| {
-        append_header(&list, name, value)
+        append_header(&list, name, value);
     })?;
     Some(RawRecord {
         topic: &row.topic,
