@@ -73,6 +73,11 @@ impl Database {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
 
+    async fn blocked_at(&self) -> i64 {
+        let sql = "SELECT max(blocked_at) FROM eventkit_outbox";
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
     /// Waits until nothing is unsent but this many.
     async fn drains_to(&self, left: i64) {
         let mut last = -1;
@@ -346,6 +351,12 @@ async fn a_refused_event_blocks_its_key_only_until_it_is_tried_again() {
     );
     assert_eq!(database.outbox.stats().await.unwrap().blocked, 1);
 
+    // It is left alone until somebody asks for it.
+    let since = database.blocked_at().await;
+    database.publish(&[note("a", 5)]).await;
+    database.drains_to(2).await;
+    assert_eq!(database.blocked_at().await, since);
+
     // The reason is still there.
     assert!(database.outbox.retry(blocked[0].id).await.unwrap());
     until_blocked(&database, 1).await;
@@ -356,7 +367,10 @@ async fn a_refused_event_blocks_its_key_only_until_it_is_tried_again() {
     assert!(!database.outbox.retry(blocked[0].id).await.unwrap());
     let relay = database.relay(&broker).start().unwrap();
     database.drains_to(0).await;
-    assert_eq!(numbers(&consume(&broker, "notes", 4).await), [3, 4, 1, 2]);
+    assert_eq!(
+        numbers(&consume(&broker, "notes", 5).await),
+        [3, 4, 5, 1, 2]
+    );
     relay.shutdown().await.unwrap();
 }
 
@@ -469,6 +483,7 @@ async fn what_waits_for_the_broker_is_taken_back_when_the_lease_is_lost() {
     cluster.create_topic("notes", 1, 1).unwrap();
     let database = Database::new().await;
     let relay = relay(&database.outbox, &cluster.bootstrap_servers())
+        .kafka("reconnect.backoff.max.ms", "100")
         .start()
         .unwrap();
     database.publish(&[note("a", 1)]).await;

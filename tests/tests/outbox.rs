@@ -301,7 +301,17 @@ async fn a_relay_killed_after_publishing_and_before_removing_leaves_only_duplica
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_too_large_for_its_topic_blocks_its_key_and_is_not_overtaken() {
+async fn an_event_too_large_for_its_topic_blocks_its_key() {
+    is_blocked_and_not_overtaken("1000").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_does_not_overtake_a_refused_event() {
+    is_blocked_and_not_overtaken("1").await;
+}
+
+/// With batches of so many records on the wire.
+async fn is_blocked_and_not_overtaken(records_of_a_batch: &str) {
     let outbox = TestOutbox::with_topic("large", &[("max.message.bytes", "20000")]).await;
     // Many fit one by one, and not in one batch.
     for key in 0..20 {
@@ -316,7 +326,11 @@ async fn an_event_too_large_for_its_topic_blocks_its_key_and_is_not_overtaken() 
     for key in 0..20 {
         outbox.commit(&format!("k{key}"), 21..40).await;
     }
-    let relay = outbox.relay().start().unwrap();
+    let relay = outbox
+        .relay()
+        .kafka("batch.num.messages", records_of_a_batch);
+    let relay = relay.start().unwrap();
+    // Its 19 followers wait with it.
     outbox.drains_to(20).await;
     let blocked = outbox.outbox.blocked().await.unwrap();
     assert_eq!(blocked.len(), 1);

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS "eventkit_outbox" (
     -- Rows come and go at once: clean by number, not by share of the table.
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 10000,
-    autovacuum_vacuum_cost_delay = 0
+    autovacuum_vacuum_cost_limit = 2000
 );
 
 CREATE INDEX IF NOT EXISTS "eventkit_outbox_blocked"

@@ -8,6 +8,8 @@
 //! and a [`Relay`] brings it from there to Kafka.
 //!
 //! ```no_run
+//! # #[cfg(feature = "postgres")]
+//! # mod example {
 //! use eventkit::outbox::Outbox;
 //! use eventkit::prelude::*;
 //! use sqlx::PgPool;
@@ -32,6 +34,7 @@
 //! outbox.migrate().await?;
 //! App::new("shop").state(outbox.clone()).outbox(outbox).run().await?;
 //! # Ok(())
+//! # }
 //! # }
 //! ```
 //!

@@ -32,6 +32,7 @@ pub(super) struct Inner<DB: Database> {
 /// Settings of an [`Outbox`] that differ from the defaults.
 ///
 /// ```no_run
+/// # #[cfg(feature = "postgres")]
 /// # async fn f(pool: sqlx::PgPool) -> eventkit::Result<()> {
 /// use eventkit::outbox::Outbox;
 ///

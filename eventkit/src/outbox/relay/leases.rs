@@ -68,7 +68,7 @@ impl Leases {
         }
     }
 
-    /// Sees every change of the leases from now on.
+    /// Sees which leases come and go from now on; not that they are renewed.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -86,6 +86,7 @@ impl Leases {
 
     fn renewed(&self, shares: &Shares, until: Instant) {
         let mut slots = self.slots();
+        let before = slots.map(|slot| (slot.until.is_some(), slot.leaving));
         for (bucket, slot) in slots.iter_mut().enumerate() {
             let held = shares.held.contains(&(bucket as i16));
             slot.until = held.then_some(until);
@@ -98,8 +99,11 @@ impl Leases {
         for (number, slot) in ours.rev().enumerate() {
             slot.leaving = number < leaving;
         }
+        let after = slots.map(|slot| (slot.until.is_some(), slot.leaving));
         drop(slots);
-        self.changed.send_replace(());
+        if after != before {
+            self.changed.send_replace(());
+        }
     }
 
     /// How many we hold and do not give away.

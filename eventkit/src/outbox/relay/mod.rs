@@ -44,6 +44,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// In a process of its own:
 ///
 /// ```no_run
+/// # #[cfg(feature = "postgres")]
 /// # async fn f(pool: sqlx::PgPool) -> eventkit::Result<()> {
 /// use eventkit::outbox::{Outbox, Relay};
 ///
@@ -75,7 +76,7 @@ impl<DB: Database> Relay<DB> {
             connection: Connection::to("localhost:9092"),
             settings: RelaySettings {
                 lease: Duration::from_secs(10),
-                batch: 1000,
+                batch: 2000,
                 poll: Duration::from_millis(250),
                 keep_sent: None,
             },
@@ -110,7 +111,7 @@ impl<DB: Database> Relay<DB> {
         self
     }
 
-    /// How many rows are read, sent and removed at once. Default: 1000.
+    /// How many rows are read, sent and removed at once. Default: 2000.
     pub fn batch(mut self, rows: usize) -> Self {
         self.settings.batch = rows.clamp(1, 10_000);
         self
