@@ -6,7 +6,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
 
 use crate::servers::{database_url, kafka_servers, unique};
-use crate::{Admin, RawRecord, Step, eventually, read_all};
+use crate::{Admin, Proxy, RawRecord, Step, eventually, read_all};
 
 /// An outbox in a schema of its own, and a topic of its own.
 #[derive(Clone)]
@@ -32,9 +32,19 @@ impl TestOutbox {
 
     /// One that is there already.
     pub async fn open(schema: &str, topic: &str) -> Self {
+        Self::at(&database_url(), schema, topic).await
+    }
+
+    /// The same, by another way.
+    pub async fn through(&self, proxy: &Proxy) -> Self {
+        let url = format!("postgres://postgres:postgres@{}/postgres", proxy.address);
+        Self::at(&url, &self.schema, &self.topic).await
+    }
+
+    async fn at(url: &str, schema: &str, topic: &str) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .connect(&database_url())
+            .connect(url)
             .await
             .expect("PostgreSQL answers");
         let outbox = Outbox::builder("tests", pool.clone())

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use eventkit::outbox::{Outbox, OutboxError};
-use eventkit_tests::{Admin, Process, Step, TestOutbox, eventually, settles_at, unique, worker};
+use eventkit_tests::{
+    Admin, Process, Proxy, Step, TestOutbox, eventually, settles_at, unique, worker,
+};
 use sqlx::Connection;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -249,6 +251,52 @@ async fn a_relay_that_cannot_renew_its_leases_stops_when_they_end() {
     outbox.drains_to(0).await;
     outbox.published().assert_complete(1, 2);
     relay.shutdown().await.unwrap();
+}
+
+/// The address that `DATABASE_URL` names.
+fn database_address() -> String {
+    let url = eventkit_tests::database_url();
+    let address = url.rsplit('@').next().unwrap();
+    address.split('/').next().unwrap().to_owned()
+}
+
+async fn is_back_after(fault: fn(&Proxy, bool)) {
+    let outbox = TestOutbox::new("away").await;
+    let proxy = Proxy::to(&database_address()).await;
+    let behind = outbox.through(&proxy).await;
+    let relay = behind.relay().start().unwrap();
+    outbox.commit("a", 0..10).await;
+    outbox.drains_to(0).await;
+
+    fault(&proxy, true);
+    outbox.commit("a", 10..20).await;
+    eventually("the leases have ended", async || {
+        outbox
+            .number("SELECT count(*) FROM outbox_leases WHERE expires_at > clock_timestamp()")
+            .await
+            == 0
+    })
+    .await;
+    // Another relay takes over, by its own way.
+    let other = outbox.relay().start().unwrap();
+    outbox.drains_to(0).await;
+    other.shutdown().await.unwrap();
+    outbox.commit("a", 20..30).await;
+
+    fault(&proxy, false);
+    outbox.drains_to(0).await;
+    outbox.published().assert_complete(1, 30);
+    relay.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_database_was_away_goes_on() {
+    is_back_after(Proxy::cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_database_was_frozen_goes_on() {
+    is_back_after(Proxy::freeze).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
