@@ -34,6 +34,9 @@ const SMALLEST_BATCH: u32 = 16_000;
 /// How long the broker may be silent until it is said.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// How often to see whether a client that does not answer has failed.
+const FATAL_CHECK: Duration = Duration::from_millis(20);
+
 /// How long to wait for the queue after it was told to give everything back.
 const PURGE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -174,7 +177,7 @@ impl Sender {
             let waited = record.acknowledged().instrument(span.clone());
             async move { (row, tell(&span, waited.await.map_err(|(error, _)| error))) }
         }));
-        let (answers, given_up) = wait(&self.client, acknowledged, waiting, end).await;
+        let (answers, ending) = wait(&self.client, acknowledged, waiting, end).await;
         for (row, answer) in answers {
             match answer {
                 Ok(()) => batch.sent.published.push(row.place),
@@ -187,10 +190,10 @@ impl Sender {
             let halted = &batch.halted;
             move |row| !halted.contains(&row.line())
         });
-        if given_up || self.client.client().fatal_error().is_some() {
+        if ending != Ending::Answered || self.client.client().fatal_error().is_some() {
             self.begin_anew();
         }
-        refusal && !given_up
+        refusal && ending != Ending::TakenBack
     }
 
     /// Sorts what failed: a topic that is not there is refused as it stands, the
@@ -243,7 +246,7 @@ impl Sender {
                 .into_values()
                 .map(|rows| send_line(&client, rows, until)),
         );
-        let (lines, given_up) = wait(&client, sent, waiting, end).await;
+        let (lines, ending) = wait(&client, sent, waiting, end).await;
         let mut refused = false;
         for (published, failed) in lines {
             batch.sent.published.extend(published);
@@ -256,11 +259,12 @@ impl Sender {
                 None => {}
             }
         }
-        if given_up {
+        if ending != Ending::Answered {
             self.one_by_one = None;
         }
         // Only together were they too large.
-        if !refused && self.batch_bytes > SMALLEST_BATCH {
+        let all_taken = !refused && batch.sent.waits.is_none() && ending == Ending::Answered;
+        if all_taken && self.batch_bytes > SMALLEST_BATCH {
             self.batch_bytes /= 2;
             self.begin_anew();
         }
@@ -332,34 +336,50 @@ fn unreadable() -> KafkaError {
     KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)
 }
 
-/// Waits for the broker, or until the end: then the client gives back what it has
-/// not sent, and is of no more use.
+/// How waiting for the broker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Answered,
+    /// The client has failed for good, and gave back what it had not sent.
+    Failed,
+    /// It had to give back what it had not sent.
+    TakenBack,
+}
+
+/// Waits for the broker, but not behind the end, nor behind a fatal failure, after
+/// which the client would keep what is queued for ever.
 async fn wait<T, F: Future<Output = ()>>(
     client: &Client,
     acknowledged: impl Future<Output = Vec<T>>,
     waiting: usize,
     mut end: Pin<&mut F>,
-) -> (Vec<T>, bool) {
+) -> (Vec<T>, Ending) {
     let mut acknowledged = pin!(acknowledged);
     let begun = Instant::now();
-    loop {
+    let mut silence = SILENCE;
+    let ending = loop {
         tokio::select! {
             biased;
-            answers = acknowledged.as_mut() => return (answers, false),
-            () = end.as_mut() => break,
-            () = tokio::time::sleep(SILENCE) => {
-                tracing::warn!(
-                    target: "eventkit::outbox",
-                    waiting,
-                    since = ?begun.elapsed(),
-                    "the broker does not acknowledge; events wait"
-                );
-            }
+            answers = acknowledged.as_mut() => return (answers, Ending::Answered),
+            () = end.as_mut() => break Ending::TakenBack,
+            () = tokio::time::sleep(FATAL_CHECK) => {}
         }
-    }
+        if client.client().fatal_error().is_some() {
+            break Ending::Failed;
+        }
+        if begun.elapsed() >= silence {
+            silence += SILENCE;
+            tracing::warn!(
+                target: "eventkit::outbox",
+                waiting,
+                since = ?begun.elapsed(),
+                "the broker does not acknowledge; events wait"
+            );
+        }
+    };
     client.purge(PurgeConfig::default().queue().inflight().non_blocking());
     let given_back = tokio::time::timeout(PURGE_PATIENCE, acknowledged).await;
-    (given_back.unwrap_or_default(), true)
+    (given_back.unwrap_or_default(), ending)
 }
 
 fn record(row: &Row) -> Option<RawRecord<'_>> {
