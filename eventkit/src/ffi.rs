@@ -1,17 +1,238 @@
 //! The only unsafe code: what librdkafka can do and rdkafka does not offer.
 #![allow(unsafe_code)]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
 
 use rdkafka::bindings;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, OwnedHeaders};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, client::Client};
 
-/// Visits a message's headers in order. rdkafka's own reader panics on a name
-/// that is not UTF-8.
+/// A message where librdkafka put it; freed when dropped.
+///
+/// Its consumer must outlive it: whoever polls a [`FetchQueue`] sees to that.
+pub(crate) struct Fetched {
+    message: NonNull<bindings::rd_kafka_message_t>,
+    headers: *mut bindings::rd_kafka_headers_t,
+}
+
+// SAFETY: librdkafka lets any thread read and free a message. What is read
+// through a shared reference does not change: the one lazy step, taking the
+// headers apart, needs `&mut`.
+unsafe impl Send for Fetched {}
+// SAFETY: as above.
+unsafe impl Sync for Fetched {}
+
+impl Fetched {
+    pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
+        let err = self.raw().err;
+        (err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| err.into())
+    }
+
+    pub(crate) fn partition(&self) -> i32 {
+        self.raw().partition
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.raw().offset
+    }
+
+    /// librdkafka's handle of the topic: equal for messages of one topic.
+    pub(crate) fn topic_handle(&self) -> usize {
+        self.raw().rkt as usize
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        let topic = self.raw().rkt;
+        if topic.is_null() {
+            return "";
+        }
+        // SAFETY: the message keeps its topic, and with it the name, alive.
+        let name = unsafe { CStr::from_ptr(bindings::rd_kafka_topic_name(topic)) };
+        name.to_str().unwrap_or_default()
+    }
+
+    pub(crate) fn timestamp(&self) -> Option<i64> {
+        let mut kind = bindings::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive.
+        let millis =
+            unsafe { bindings::rd_kafka_message_timestamp(self.message.as_ptr(), &mut kind) };
+        (millis >= 0).then_some(millis)
+    }
+
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        let raw = self.raw();
+        // SAFETY: key and length belong together and live as long as the message.
+        unsafe { bytes(raw.key, raw.key_len) }
+    }
+
+    pub(crate) fn payload(&self) -> Option<&[u8]> {
+        let raw = self.raw();
+        // SAFETY: payload and length belong together and live as long as the message.
+        unsafe { bytes(raw.payload, raw.len) }
+    }
+
+    /// Takes the headers apart, once, for [`header`](Self::header).
+    pub(crate) fn read_headers(&mut self) {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is alive and owns the headers; nobody else looks at it.
+        let err =
+            unsafe { bindings::rd_kafka_message_headers(self.message.as_ptr(), &mut headers) };
+        if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            self.headers = headers;
+        }
+    }
+
+    /// The header at this place; none behind the last, and none before
+    /// [`read_headers`](Self::read_headers).
+    pub(crate) fn header(&self, index: usize) -> Option<(&[u8], Option<&[u8]>)> {
+        // SAFETY: the headers are null or belong to the living message.
+        unsafe { header(self.headers, index) }
+    }
+
+    fn raw(&self) -> &bindings::rd_kafka_message_t {
+        // SAFETY: the message is alive until this value is dropped.
+        unsafe { self.message.as_ref() }
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // SAFETY: the message is ours, and nothing borrows from it any more.
+        unsafe { bindings::rd_kafka_message_destroy(self.message.as_ptr()) }
+    }
+}
+
+/// A null pointer is no value.
+///
+/// # Safety
+///
+/// A pointer that is not null leads to `len` bytes that live for `'a`.
+unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
+    (!start.is_null()).then(|| {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts(start.cast::<u8>(), len) }
+    })
+}
+
+/// rdkafka's own reader panics on a name that is not UTF-8.
+///
+/// # Safety
+///
+/// The headers are null or live for `'a`.
+unsafe fn header<'a>(
+    headers: *const bindings::rd_kafka_headers_t,
+    index: usize,
+) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    if headers.is_null() {
+        return None;
+    }
+    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the headers are alive; an index behind the last is answered with an error.
+    let err = unsafe {
+        bindings::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size)
+    };
+    if err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    // SAFETY: the name is a C string, the value `size` bytes or null, both
+    // alive as long as the headers.
+    unsafe { Some((CStr::from_ptr(name).to_bytes(), bytes(value, size))) }
+}
+
+/// A queue of the application's own, to which the messages of assigned
+/// partitions are led. Unlike the consumer's queue it holds nothing else, so a
+/// batch is taken with one call and no wrapper per message.
+pub(crate) struct FetchQueue {
+    queue: NonNull<bindings::rd_kafka_queue_t>,
+    taken: Vec<*mut bindings::rd_kafka_message_t>,
+}
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for FetchQueue {}
+
+impl FetchQueue {
+    /// A queue that gives at most `batch` messages at once. It must be dropped
+    /// before its client.
+    pub(crate) fn new<C: ClientContext>(client: &Client<C>, batch: usize) -> Self {
+        // SAFETY: the client is alive; librdkafka ends the process where it has
+        // no memory for a queue.
+        let queue = unsafe { bindings::rd_kafka_queue_new(client.native_ptr()) };
+        Self {
+            queue: NonNull::new(queue).expect("librdkafka makes queues"),
+            taken: vec![ptr::null_mut(); batch],
+        }
+    }
+
+    /// Leads a partition's messages here. Before it is assigned, so that none
+    /// goes elsewhere.
+    pub(crate) fn lead<C: ClientContext>(&self, client: &Client<C>, topic: &str, partition: i32) {
+        let Ok(topic) = CString::new(topic) else {
+            return;
+        };
+        // SAFETY: client, name and queue are alive through the calls; the
+        // partition's queue is given back after its last use here.
+        unsafe {
+            let source = bindings::rd_kafka_queue_get_partition(
+                client.native_ptr(),
+                topic.as_ptr(),
+                partition,
+            );
+            if !source.is_null() {
+                bindings::rd_kafka_queue_forward(source, self.queue.as_ptr());
+                bindings::rd_kafka_queue_destroy(source);
+            }
+        }
+    }
+
+    /// Waits for a message, then takes all that are there, up to a batch. Every
+    /// one must be dropped before the client.
+    pub(crate) fn poll(&mut self, timeout: Duration, mut take: impl FnMut(Fetched)) -> usize {
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // librdkafka waits for a full batch, so only one is waited for.
+        let mut count = self.fill(0, 1, timeout);
+        if count > 0 {
+            count += self.fill(1, self.taken.len(), 0);
+        }
+        for message in &self.taken[..count] {
+            if let Some(message) = NonNull::new(*message) {
+                take(Fetched {
+                    message,
+                    headers: ptr::null_mut(),
+                });
+            }
+        }
+        count
+    }
+
+    fn fill(&mut self, from: usize, to: usize, timeout: i32) -> usize {
+        let room = &mut self.taken[from..to];
+        // SAFETY: the queue is alive, and the room is as long as said.
+        let count = unsafe {
+            bindings::rd_kafka_consume_batch_queue(
+                self.queue.as_ptr(),
+                timeout,
+                room.as_mut_ptr(),
+                room.len(),
+            )
+        };
+        usize::try_from(count).unwrap_or(0)
+    }
+}
+
+impl Drop for FetchQueue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours; partitions that lead here keep it alive
+        // inside librdkafka as long as they need it.
+        unsafe { bindings::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+/// Visits a message's headers in order.
 pub(crate) fn for_each_header(
     message: &BorrowedMessage<'_>,
     mut visit: impl FnMut(&[u8], Option<&[u8]>),
@@ -23,21 +244,9 @@ pub(crate) fn for_each_header(
         return;
     }
     for index in 0.. {
-        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-        // SAFETY: `headers` belongs to the living message; an index behind the
-        // last one is answered with an error.
-        let err = unsafe {
-            bindings::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size)
-        };
-        if err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // SAFETY: the headers belong to the living message.
+        let Some((name, value)) = (unsafe { header(headers, index) }) else {
             return;
-        }
-        // SAFETY: the name is a C string, the value `size` bytes or null, both
-        // alive as long as the message.
-        let (name, value) = unsafe {
-            let value =
-                (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
-            (CStr::from_ptr(name).to_bytes(), value)
         };
         visit(name, value);
     }

@@ -86,10 +86,10 @@ pub use publisher::{Message, Published, Publisher, PublisherBuilder, Publishing}
 #[doc(hidden)]
 pub mod __private {
     pub use crate::event::checks::*;
+    pub use crate::event::cloned::*;
     pub use crate::handler::{
         __MISWRITTEN as MISWRITTEN, __blocking as blocking, __dedup_key as dedup_key,
-        __define as define, __inline as inline, __parameter as parameter, __spawned as spawned,
-        Dedup, Invocation, Linked, Policy, Registered,
+        __define as define, __spawned as spawned, Call, Dedup, Linked, Policy, Registered,
     };
     pub use inventory;
 }

@@ -198,6 +198,25 @@ async fn structured_mode_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn structured_mode_carries_trace_context_and_bytes() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    // {"text":"structured"}
+    let data = "eyJ0ZXh0Ijoic3RydWN0dXJlZCJ9";
+    let document = format!(
+        r#"{{"type":"Note.v1","traceparent":"{trace}","tracestate":"a=1","data_base64":"{data}"}}"#
+    );
+    let raw = Raw::new(document.clone()).header("content-type", "application/cloudevents+json");
+    let metadata = is_handled(raw.clone()).await;
+    assert_eq!(metadata.traceparent.as_deref(), Some(trace));
+    assert_eq!(metadata.tracestate.as_deref(), Some("a=1"));
+    // Headers stand over it, as a pair.
+    let other = trace.replace("b7ad", "c7ad");
+    let metadata = is_handled(raw.header("traceparent", other.clone())).await;
+    assert_eq!(metadata.traceparent, Some(other));
+    assert_eq!(metadata.tracestate, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_structured_event() {
     let raw = Raw::new("{\"specversion\":").header("content-type", "application/cloudevents+json");
     becomes_a_dead_letter(raw, "undecodable").await;

@@ -791,6 +791,8 @@ mod life {
         let error = App::new("bad")
             .settings(settings)
             .handlers(handlers![needs_much, same_name, first_taker, second_taker])
+            .default_type("stepz", "Step.v1")
+            .default_type("steps", "Stepz.v1")
             .check()
             .await
             .unwrap_err();
@@ -803,6 +805,8 @@ mod life {
             "are named `needs_much`",
             "command `Reserve.v1` must have one handler and has 2",
             "asks for dedup, and there is no store",
+            "names topic `stepz`, which no handler listens to; there is `reserve`, `steps`",
+            "names type `Stepz.v1` for topic `steps`, which no handler takes from it; there is `Step.v1`, `Undo.v1`",
             "Kafka at 127.0.0.1:1 does not answer",
         ] {
             assert!(
@@ -810,7 +814,7 @@ mod life {
                 "{part}: {problems:#?}"
             );
         }
-        assert_eq!(problems.len(), 5, "{problems:#?}");
+        assert_eq!(problems.len(), 7, "{problems:#?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -864,6 +868,53 @@ mod life {
             .unwrap();
         until("the next", || log.len() == 7).await;
         assert_eq!(log.all()[6], (7, 0), "only what came after the shutdown");
+        running.shutdown().await.unwrap();
+    }
+
+    /// Every third key is slow, so that others get ahead of it.
+    #[handler(event = "Step.v1")]
+    async fn some_slow(step: Step, State(log): State<Steps>) {
+        if step.key.is_multiple_of(3) {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+        }
+        log.push((step.key, step.number));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn shutdown_leaves_no_gap_before_what_was_done() {
+        let broker = broker(&["steps"]);
+        let log = Steps::default();
+        let service = || {
+            app("gaps", &broker)
+                .handlers(handlers![some_slow])
+                .state(log.clone())
+        };
+        let running = started(service()).await;
+        for number in 0..90 {
+            let key = number % 9;
+            running
+                .publisher()
+                .publish(&Step { key, number })
+                .await
+                .unwrap();
+        }
+        until("the quick keys are ahead", || log.len() >= 60).await;
+        assert!(log.len() < 90);
+        running.shutdown().await.unwrap();
+
+        let running = started(service()).await;
+        let done = || {
+            let mut done = log.all();
+            done.sort_unstable();
+            done
+        };
+        until("all done", || {
+            let mut done = done();
+            done.dedup();
+            done.len() == 90
+        })
+        .await;
+        assert_eq!(done().len(), 90, "some were done twice");
         running.shutdown().await.unwrap();
     }
 

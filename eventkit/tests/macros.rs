@@ -295,3 +295,18 @@ fn handlers_are_found_without_a_list() {
         assert!(linked.contains(&name), "{name} in {linked:?}");
     }
 }
+
+/// Several handlers of one event share the work of decoding it where they can.
+#[test]
+fn an_event_is_cloned_if_it_can_be() {
+    #[derive(Clone, Event, Serialize, Deserialize)]
+    #[event(type = "Can.v1", topic = "cloning")]
+    struct Can(u32);
+
+    #[derive(Event, Serialize, Deserialize)]
+    #[event(type = "Cannot.v1", topic = "cloning")]
+    struct Cannot(u32);
+
+    assert_eq!(Can(7).__cloned().map(|clone| clone.0), Some(7));
+    assert!(Cannot(7).__cloned().is_none());
+}

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -83,7 +84,12 @@ pub struct RawWriter {
 
 impl RawWriter {
     pub fn new() -> Self {
-        let producer = client()
+        Self::at(&kafka_servers())
+    }
+
+    /// To a Kafka of the test's own.
+    pub fn at(servers: &str) -> Self {
+        let producer = client(servers)
             .set("enable.idempotence", "true")
             .set("message.max.bytes", "67108864")
             .set("linger.ms", "1")
@@ -97,19 +103,22 @@ impl RawWriter {
         self.queue(topic, record).await
     }
 
-    /// Writes records in order, and returns when all are acknowledged.
+    /// Writes records in order, and returns when all are acknowledged, with
+    /// where they stand.
     pub async fn write_all<'r>(
         &self,
         topic: &str,
         records: impl IntoIterator<Item = &'r RawRecord>,
-    ) {
+    ) -> Vec<(i32, i64)> {
         let acknowledged: Vec<_> = records
             .into_iter()
             .map(|record| self.queue(topic, record))
             .collect();
+        let mut places = Vec::with_capacity(acknowledged.len());
         for one in acknowledged {
-            one.await;
+            places.push(one.await);
         }
+        places
     }
 
     fn queue(&self, topic: &str, record: &RawRecord) -> impl Future<Output = (i32, i64)> + use<> {
@@ -144,21 +153,29 @@ impl Default for RawWriter {
 
 /// Topics, their ends, and groups' offsets.
 pub struct Admin {
+    servers: String,
     admin: AdminClient<DefaultClientContext>,
     consumer: BaseConsumer,
 }
 
 impl Admin {
     pub fn new() -> Self {
+        Self::at(&kafka_servers())
+    }
+
+    /// Of a Kafka of the test's own.
+    pub fn at(servers: &str) -> Self {
         Self {
-            admin: client().create().expect("an admin client"),
-            consumer: reader("eventkit-tests"),
+            servers: servers.to_owned(),
+            admin: client(servers).create().expect("an admin client"),
+            consumer: reader(servers, "eventkit-tests"),
         }
     }
 
-    /// Creates a topic that is not there yet.
+    /// Creates a topic that is not there yet, with the servers' own number of
+    /// replicas.
     pub async fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
         for (name, value) in settings {
             new = new.set(name, value);
         }
@@ -191,6 +208,14 @@ impl Admin {
         let altered = self.admin.alter_configs([&change], &options()).await;
         let altered = altered.expect("Kafka answers");
         assert!(altered.iter().all(Result::is_ok), "{topic}: {altered:?}");
+    }
+
+    /// Adds partitions until a topic has this many.
+    pub async fn grow(&self, topic: &str, partitions: usize) {
+        let more = NewPartitions::new(topic, partitions);
+        let grown = self.admin.create_partitions([&more], &options()).await;
+        let grown = grown.expect("Kafka answers");
+        assert!(grown.iter().all(Result::is_ok), "{topic}: {grown:?}");
     }
 
     /// Deletes what stands before an offset.
@@ -239,7 +264,7 @@ impl Admin {
         for partition in 0..self.partitions(topic) {
             list.add_partition(topic, partition);
         }
-        let committed = reader(group).committed_offsets(list, PATIENCE);
+        let committed = reader(&self.servers, group).committed_offsets(list, PATIENCE);
         committed
             .expect("Kafka answers")
             .elements()
@@ -273,7 +298,7 @@ impl Default for Admin {
 pub fn read_all(topic: &str) -> Vec<RawRecord> {
     let admin = Admin::new();
     let mut open: BTreeMap<i32, i64> = admin.ends(topic);
-    let consumer = reader("eventkit-tests");
+    let consumer = reader(&admin.servers, "eventkit-tests");
     let mut list = TopicPartitionList::new();
     open.retain(|partition, end| {
         let low = consumer.fetch_watermarks(topic, *partition, PATIENCE);
@@ -312,8 +337,8 @@ fn raw(message: &impl Message) -> RawRecord {
     }
 }
 
-fn reader(group: &str) -> BaseConsumer {
-    let consumer: KafkaResult<BaseConsumer> = client()
+fn reader(servers: &str, group: &str) -> BaseConsumer {
+    let consumer: KafkaResult<BaseConsumer> = client(servers)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("fetch.wait.max.ms", "20")
@@ -321,9 +346,9 @@ fn reader(group: &str) -> BaseConsumer {
     consumer.expect("a consumer")
 }
 
-fn client() -> ClientConfig {
+fn client(servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka_servers());
+    config.set("bootstrap.servers", servers);
     config
 }
 

@@ -371,6 +371,19 @@ async fn a_letter_too_large_is_written_with_its_headers_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_takes_whatever_its_source_takes() {
+    let place = Place::new("roomy").await;
+    let settings = [("max.message.bytes", "6000000")];
+    place.admin.alter(&place.topic, &settings).await;
+    let record = large("bad", 5_900_000);
+    place.writer.write_all(&place.topic, [&record]).await;
+    let running = place.start().await;
+    let letters = place.letters(1).await;
+    assert_eq!(letters[0].payload, record.payload);
+    running.shutdown().await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_letters_larger_than_the_topics_limit_together_is_written_whole() {
     let place = Place::new("burst").await;
     place

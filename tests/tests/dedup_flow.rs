@@ -179,8 +179,16 @@ async fn redis_away_makes_deliveries_wait() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(Admin::new().committed(&place.group, &place.topic), before);
+    let back = || {
+        let told = logs.with(&place.group);
+        told.iter()
+            .filter(|logged| logged.message.contains("answers again"))
+            .count()
+    };
+    assert_eq!(back(), 0);
     place.redis.start_again().await;
     settles_at("effects", 40, async || place.effects.len()).await;
+    assert_eq!(back(), 1, "said once");
     Admin::new()
         .committed_to_the_end(&place.group, &place.topic)
         .await;

@@ -263,6 +263,25 @@ async fn a_blocking_handler_that_never_ends_does_not_hold_up_shutdown() {
     stuck("stuck_blocking").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_at_once() {
+    let (topic, group) = topic("twice", 1).await;
+    let list = format!("{topic}-results");
+    RawWriter::new().write_all(&topic, &steps(1, 0..1)).await;
+    let hour = ["--shutdown-timeout", "3600"];
+    let mut worker = start_worker("stuck", &topic, &group, &hour);
+    eventually("the handler runs", async || {
+        results(&list, "begun").await.len() == 1
+    })
+    .await;
+    worker.signal("TERM");
+    worker.says("shutting down").await;
+    worker.signal("TERM");
+    let status = worker.ends(Duration::from_secs(20)).await;
+    assert!(status.code().is_some_and(|code| code != 0), "{status:?}");
+    assert!(worker.said("second signal"), "{:?}", worker.lines());
+}
+
 async fn stuck(handler: &str) {
     let (topic, group) = topic("stuck", 1).await;
     let list = format!("{topic}-results");

@@ -39,6 +39,11 @@ pub(super) fn single(input: &DeriveInput, event: &Event) -> TokenStream {
             const TOPIC: &'static str = #topic;
             #source
             #key
+            fn __cloned(&self) -> ::core::option::Option<Self> {
+                #[allow(unused_imports)]
+                use ::eventkit::__private::{Clones as _, ClonesNot as _};
+                (&::eventkit::__private::Cloner(self)).cloned()
+            }
         }
         #into_events
     }

@@ -23,20 +23,19 @@ pub(super) fn handler(function: &Function, handler: &Handler<'_>) -> TokenStream
     let check =
         quote_spanned!(event.span()=> ::eventkit::__private::handler_event(#event, #events));
     let policy = policy(&handler.policy, &handler.parameters);
-    let invoke = invoke(function, handler, &parameters);
+    let call = call(function, handler, &parameters);
     let line = quote_spanned!(name.span()=> line!());
     let cfgs: Vec<_> = function.cfgs().collect();
     let registered = registered(
         function,
         &quote! {{
             #types
-            ::eventkit::__private::define(
+            ::eventkit::__private::define::<#name>(
                 #handler_name,
                 (file!(), #line),
                 #events,
                 #policy,
                 #needs,
-                #invoke,
             )
         }},
     );
@@ -47,6 +46,8 @@ pub(super) fn handler(function: &Function, handler: &Handler<'_>) -> TokenStream
             #check
         };
         #registered
+        #(#cfgs)*
+        #call
         #(#cfgs)*
         ::eventkit::__private::inventory::submit! {
             ::eventkit::__private::Linked(<#name as ::eventkit::__private::Registered>::DEFINITION)
@@ -126,8 +127,11 @@ impl<'a> Parameters<'a> {
         let mut values = values.iter();
         self.each(|name, _| {
             let value = values.next();
+            // The first line is only there to be wrong in the same words as the
+            // definition: the compiler says the same thing once.
             quote_spanned! {name.span()=>
-                let #value = ::eventkit::__private::parameter::<#name>(&#delivery).await?;
+                let _ = <#name as ::eventkit::FromDelivery>::EVENT;
+                let #value = <#name as ::eventkit::FromDelivery>::from_delivery(#delivery).await?;
             }
         })
     }
@@ -141,15 +145,15 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// The closure that runs the handler: makes its parameters, calls it, encodes
-/// what it returns.
-fn invoke(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_>) -> TokenStream {
+/// How the handler is run: makes its parameters, calls it, encodes what it returns.
+fn call(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_>) -> TokenStream {
     let name = &function.signature.ident;
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let delivery = local("delivery");
     let values: Vec<Ident> = (0..handler.parameters.len())
         .map(|i| local(&format!("parameter{i}")))
         .collect();
+    let types = parameters.types();
     let make = parameters.make(&delivery, &values);
     let outcome = |returned| match handler.returns {
         None => {
@@ -172,24 +176,33 @@ fn invoke(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_
         }
     };
     let run = match handler.runs {
-        Runs::Inline => quote_spanned! {name.span()=>
-            ::eventkit::__private::inline(#delivery.clone(), #run)
-        },
+        Runs::Inline => run,
         Runs::Spawned => quote_spanned! {name.span()=>
-            ::eventkit::__private::spawned(#delivery.clone(), ::std::boxed::Box::pin(#run))
+            ::eventkit::__private::spawned(
+                #delivery,
+                |#delivery| ::std::boxed::Box::pin(#run),
+            )
         },
         Runs::Blocking => {
             let outcome = outcome(quote!(#name(#(#values),*)));
             quote! {
-                ::eventkit::__private::blocking(
-                    #delivery.clone(),
-                    #run,
-                    |(#(#values,)*)| #outcome,
-                )
+                ::eventkit::__private::blocking(#delivery, #run, |(#(#values,)*)| #outcome)
             }
         }
     };
-    quote_spanned!(name.span()=> |#delivery| ::std::boxed::Box::pin(#run))
+    let future = quote_spanned!(name.span()=>
+        impl ::core::future::Future<Output = ::eventkit::Outcome> + ::core::marker::Send
+    );
+    quote! {
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl ::eventkit::__private::Call for #name {
+            fn call(#delivery: &::eventkit::Delivery) -> #future {
+                #types
+                #run
+            }
+        }
+    }
 }
 
 fn policy(policy: &Policy, parameters: &[&Type]) -> TokenStream {

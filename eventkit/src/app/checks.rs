@@ -1,6 +1,6 @@
 //! What can be found wrong before anything is connected.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::plan::Plan;
 use crate::event::Kind;
@@ -18,6 +18,7 @@ pub(super) fn declarations(plan: &Plan) -> Vec<String> {
     found.extend(missing_states(plan));
     found.extend(same_names(&plan.app.name, handlers));
     found.extend(shared_commands(handlers));
+    found.extend(unknown_default_types(plan));
     found.extend(handlers.iter().filter(|handler| handler.kind == Kind::Domain).map(|handler| {
         format!(
             "{} takes `{}`, a domain event, which never reaches Kafka: make it `kind = integration`",
@@ -102,4 +103,36 @@ fn shared_commands(handlers: &[HandlerDefinition]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// A default that nobody takes would pass a topic's records over in silence.
+fn unknown_default_types(plan: &Plan) -> Vec<String> {
+    let mut taken: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for handler in &plan.handlers {
+        let types = taken.entry(handler.topic).or_default();
+        types.insert(handler.event_type);
+    }
+    let defaults = plan.app.default_types.iter();
+    defaults
+        .filter_map(|(topic, event_type)| match taken.get(topic.as_str()) {
+            None => Some(format!(
+                "`App::default_type` names topic `{topic}`, which no handler listens to; there is {}",
+                listed(taken.keys())
+            )),
+            Some(types) if !types.contains(event_type.as_str()) => Some(format!(
+                "`App::default_type` names type `{event_type}` for topic `{topic}`, which no handler takes from it; there is {}",
+                listed(types)
+            )),
+            Some(_) => None,
+        })
+        .collect()
+}
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }

@@ -1,6 +1,7 @@
 //! The App: a service's handlers, its settings, its start and its end.
 
 mod checks;
+mod letters;
 mod plan;
 mod running;
 mod settings;
@@ -13,10 +14,12 @@ pub use running::{HandlerStats, Running};
 pub use settings::{Settings, StartFrom};
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+
+use hashbrown::HashMap;
 
 use crate::dedup::DedupStore;
 use crate::embedded::EmbeddedBroker;
@@ -116,7 +119,8 @@ impl App {
     }
 
     /// What a topic's records are when they do not say so themselves, for
-    /// producers that send no `ce_type`.
+    /// producers that send no `ce_type`. Both must be a handler's, which is
+    /// checked at start.
     pub fn default_type(mut self, topic: impl Into<String>, event_type: impl Into<String>) -> Self {
         self.default_types.insert(topic.into(), event_type.into());
         self
@@ -166,7 +170,8 @@ impl App {
         self.set(move |settings| settings.max_in_flight = deliveries)
     }
 
-    /// How long running handlers may take to finish at shutdown. Default: 25 s.
+    /// How long running handlers may take to finish at shutdown; the rest of it
+    /// ends at most 4 s later. Default: 25 s.
     pub fn shutdown_timeout(self, timeout: Duration) -> Self {
         self.set(move |settings| settings.shutdown_timeout = timeout)
     }
@@ -177,7 +182,7 @@ impl App {
     }
 
     /// Makes the start-up checks and nothing else: states, handler names,
-    /// commands, topics, dedup, and whether Kafka and Redis answer.
+    /// commands, default types, topics, dedup, and whether Kafka and Redis answer.
     ///
     /// # Errors
     ///

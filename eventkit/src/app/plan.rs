@@ -8,8 +8,7 @@ use tokio::sync::Semaphore;
 use super::running::Running;
 use super::{App, Broker, Settings, checks, topics};
 use crate::consumer::{
-    self, Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Routes, SourceSettings,
-    Throttled,
+    self, Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Outage, Routes, SourceSettings,
 };
 use crate::dedup::{DedupStore, MemoryDedup};
 use crate::dlq::default_topic;
@@ -31,7 +30,8 @@ pub(crate) struct Topology {
 pub(crate) struct GroupTopology {
     pub(crate) topics: BTreeSet<String>,
     pub(crate) handlers: BTreeSet<String>,
-    pub(crate) dead_letter_topics: BTreeSet<String>,
+    /// Each with the topics whose letters it takes.
+    pub(crate) dead_letter_topics: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// An App with its settings read, before anything was connected.
@@ -138,11 +138,11 @@ fn topology(app: &str, handlers: &[HandlerDefinition], connection: Connection) -
         declared.topics.insert(handler.topic.to_owned());
         declared.handlers.insert(handler.name.to_owned());
         // What nobody can decode goes to the default topic, whatever a handler names.
-        declared
-            .dead_letter_topics
-            .insert(default_topic(handler.topic, group));
-        if let Some(named) = handler.policy.dead_letter_topic {
-            declared.dead_letter_topics.insert(named.to_owned());
+        let default = default_topic(handler.topic, group);
+        let named = handler.policy.dead_letter_topic.map(str::to_owned);
+        for letters in std::iter::once(default).chain(named) {
+            let sources = declared.dead_letter_topics.entry(letters).or_default();
+            sources.insert(handler.topic.to_owned());
         }
     }
     Topology { connection, groups }
@@ -213,13 +213,15 @@ impl Checked {
                     store: store.clone(),
                     lease: settings.dedup_lease,
                     fail_open: settings.dedup_fail_open,
-                    outage: Throttled::default(),
+                    outage: Outage::default(),
                 }),
                 limits: Limits {
                     in_flight: settings.max_in_flight.max(1),
                     buffered: settings.max_buffered.max(2),
                     buffered_bytes: settings.max_buffered_bytes.max(2),
                     uncommitted: settings.max_uncommitted.max(2),
+                    // The other half is for what was begun last.
+                    catch_up: settings.drain_timeout.min(settings.shutdown_timeout) / 2,
                 },
             }));
         }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
 use super::plan::Topology;
@@ -12,10 +12,10 @@ use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, Result};
 use crate::publisher::Publisher;
 
-/// How long a group that was told to drop everything may take to leave. A
-/// broker that does not answer does not hold up the end of the process.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+/// How long leaving the groups and flushing the publisher may take together
+/// when the shutdown timeout is used up. A broker that does not answer does not
+/// hold up the end of the process.
+const LAST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// An App at work.
 ///
@@ -165,10 +165,13 @@ impl Running {
 
     /// Ends the App in order: fetch no more, let running handlers finish within
     /// the shutdown timeout (25 s), commit, leave the groups, flush the
-    /// publisher.
+    /// publisher. All of it ends within the timeout and 4 s more, by default
+    /// before the 30 s after which Kubernetes kills a process.
     ///
     /// Events that were fetched and not begun, or that wait for their next
-    /// attempt, are left to the group's next run.
+    /// attempt, are left to the group's next run. Those before one that was
+    /// begun are begun too while half of the time is left: otherwise what is
+    /// done behind them would be delivered again.
     ///
     /// # Errors
     ///
@@ -176,17 +179,25 @@ impl Running {
     /// or the broker did not answer; what was not settled is delivered again.
     pub async fn shutdown(mut self) -> Result<()> {
         self.groups.iter().for_each(GroupHandle::drain);
-        let deadline = Instant::now() + self.shutdown_timeout;
-        if tokio::time::timeout_at(deadline, self.ended())
-            .await
-            .is_err()
-        {
+        let patience = Instant::now() + self.shutdown_timeout;
+        let end = patience + LAST_PATIENCE;
+        if timeout_at(patience, self.ended()).await.is_err() {
             self.groups.iter().for_each(GroupHandle::kill);
         }
-        let ended = tokio::time::timeout(LEAVE_PATIENCE, self.ended()).await;
-        // After the handlers, whose last events they may still publish.
-        self.stop_relays().await;
-        let flushed = self.publisher.flush(FLUSH_PATIENCE).await;
+        // After the handlers, whose last events the relays may still publish.
+        let relays = self.stop_relays();
+        // A broker that does not answer would have one use up the other's time.
+        let (ended, flushed, _) = tokio::join!(
+            timeout_at(end, self.ended()),
+            timeout_at(end, self.publisher.flush(end - Instant::now())),
+            timeout_at(end, relays),
+        );
+        let flushed = flushed.unwrap_or_else(|_| {
+            Err(Error::Unfinished(format!(
+                "`{}`: not everything that was published is acknowledged, the broker does not answer",
+                self.name
+            )))
+        });
         match ended {
             Ok(0) => flushed,
             Ok(unfinished) => Err(Error::Unfinished(format!(
@@ -201,17 +212,20 @@ impl Running {
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    async fn stop_relays(&mut self) {
+    fn stop_relays(&mut self) -> impl Future<Output = ()> + use<> {
         let relays = std::mem::take(&mut self.relays).into_iter();
-        for ended in join_all(relays.map(crate::outbox::RunningRelay::shutdown)).await {
-            if let Err(error) = ended {
+        let ended = join_all(relays.map(crate::outbox::RunningRelay::shutdown));
+        async {
+            for error in ended.await.into_iter().filter_map(Result::err) {
                 tracing::error!(target: "eventkit::outbox", %error, "a relay did not end in order");
             }
         }
     }
 
     #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
-    async fn stop_relays(&mut self) {}
+    fn stop_relays(&mut self) -> impl Future<Output = ()> + use<> {
+        std::future::ready(())
+    }
 
     /// Resolves when all groups have ended, with the number of unfinished events.
     async fn ended(&self) -> usize {

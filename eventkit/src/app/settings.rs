@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, Result};
@@ -52,7 +53,9 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Records of one partition held before it is paused. Default: 4096.
     pub max_buffered: usize,
-    /// Bytes of one partition held before it is paused. Default: 8 MiB.
+    /// Bytes held by a consumer group in this process, shared equally among its
+    /// partitions; one that holds more than its share (of at least 256 KiB) is
+    /// paused. Default: 128 MiB.
     pub max_buffered_bytes: usize,
     /// Records between a partition's oldest unsettled one and its newest before
     /// it is paused: what a crash may deliver again. Default: 100,000.
@@ -66,7 +69,8 @@ pub struct Settings {
     /// How long a revoked partition's running handlers may take. Default: 10 s.
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
-    /// How long running handlers may take at shutdown. Default: 25 s.
+    /// How long running handlers may take at shutdown; leaving the groups and
+    /// flushing the publisher end at most 4 s later. Default: 25 s.
     #[serde(deserialize_with = "duration")]
     pub shutdown_timeout: Duration,
     /// librdkafka properties.
@@ -98,7 +102,7 @@ impl Default for Settings {
             start_from: StartFrom::Earliest,
             max_in_flight: 256,
             max_buffered: 4096,
-            max_buffered_bytes: 8 << 20,
+            max_buffered_bytes: 128 << 20,
             max_uncommitted: 100_000,
             create_dead_letter_topics: true,
             startup_timeout: Duration::from_secs(10),
@@ -146,11 +150,8 @@ impl Settings {
         path: &str,
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Self> {
-        // Parsed once by itself, so that an error names its line in the file.
-        let _: Self = toml::from_str(text)
-            .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))?;
-        let mut table: toml::Table = toml::from_str(text)
-            .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))?;
+        // As settings too, so that an error names its line in the file.
+        let mut table = read::<Self>(text, path).and_then(|_| read::<toml::Table>(text, path))?;
         for (name, value) in environment {
             let Some(setting) = name.strip_prefix(PREFIX) else {
                 continue;
@@ -216,6 +217,11 @@ fn typed(key: &str, value: &str) -> toml::Value {
         (false, _, Ok(flag)) => flag.into(),
         _ => value.into(),
     }
+}
+
+fn read<T: DeserializeOwned>(text: &str, path: &str) -> Result<T> {
+    toml::from_str(text)
+        .map_err(|error| Error::Settings(format!("`{path}`: {}", without_values(&error))))
 }
 
 /// The error's message and place; the line itself may hold a secret.

@@ -1,14 +1,12 @@
 //! Do the topics exist, and does Kafka answer at all?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
 
+use super::letters;
 use super::plan::{Plan, Topology};
-use crate::dlq::default_topic;
 use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, chain};
 use crate::kafka::{Connection, LoggedContext, Role};
@@ -24,7 +22,7 @@ pub(super) async fn check(plan: &Plan) -> Vec<String> {
         Err(problem) => return vec![problem],
     };
     let mut found = Vec::new();
-    let mut missing = BTreeMap::new();
+    let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (group, declared) in &plan.topology.groups {
         for topic in &declared.topics {
             if !known.contains_key(topic) {
@@ -32,19 +30,16 @@ pub(super) async fn check(plan: &Plan) -> Vec<String> {
                     "topic `{topic}` of group `{group}` does not exist: create it"
                 ));
             }
-            let letters = default_topic(topic, group);
-            if !known.contains_key(&letters) {
-                missing.insert(letters, known.get(topic).copied().unwrap_or(1));
-            }
         }
-        for topic in &declared.dead_letter_topics {
+        for (topic, sources) in &declared.dead_letter_topics {
             if !known.contains_key(topic) {
-                missing.entry(topic.clone()).or_insert(1);
+                let sources = sources.iter().map(String::as_str);
+                missing.entry(topic).or_default().extend(sources);
             }
         }
     }
     if found.is_empty() && !missing.is_empty() {
-        found.extend(dead_letter_topics(plan, missing, timeout).await);
+        found.extend(dead_letter_topics(plan, &known, &missing).await);
     }
     found
 }
@@ -53,7 +48,12 @@ fn embedded(broker: &EmbeddedBroker, topology: &Topology) -> Vec<String> {
     topology
         .groups
         .values()
-        .flat_map(|declared| declared.topics.iter().chain(&declared.dead_letter_topics))
+        .flat_map(|declared| {
+            declared
+                .topics
+                .iter()
+                .chain(declared.dead_letter_topics.keys())
+        })
         .filter_map(|topic| broker.ensure_topic(topic).err())
         .map(|error| error.to_string())
         .collect()
@@ -96,8 +96,8 @@ fn unreachable(servers: &str, waited: Duration, error: &rdkafka::error::KafkaErr
 
 async fn dead_letter_topics(
     plan: &Plan,
-    missing: BTreeMap<String, i32>,
-    timeout: Duration,
+    known: &BTreeMap<String, i32>,
+    missing: &BTreeMap<&str, BTreeSet<&str>>,
 ) -> Vec<String> {
     if !plan.settings.create_dead_letter_topics {
         return missing
@@ -105,45 +105,9 @@ async fn dead_letter_topics(
             .map(|topic| format!("dead-letter topic `{topic}` does not exist: create it"))
             .collect();
     }
-    match create(&plan.topology.connection, &missing, timeout).await {
+    let timeout = plan.settings.startup_timeout;
+    match letters::create(&plan.topology.connection, known, missing, timeout).await {
         Ok(problems) => problems,
         Err(error) => vec![format!("creating dead-letter topics: {}", chain(&error))],
     }
-}
-
-async fn create(
-    connection: &Connection,
-    missing: &BTreeMap<String, i32>,
-    timeout: Duration,
-) -> Result<Vec<String>, Error> {
-    let failed = |error| Error::kafka("creating topics", error);
-    let admin: AdminClient<LoggedContext> = connection
-        .client(Role::Producer, &[])
-        .create_with_context(LoggedContext)
-        .map_err(failed)?;
-    let topics: Vec<NewTopic<'_>> = missing
-        .iter()
-        .map(|(name, partitions)| NewTopic {
-            name,
-            num_partitions: *partitions,
-            // The broker's own default.
-            replication: TopicReplication::Fixed(-1),
-            // Room for our headers around a payload of the usual largest size.
-            config: vec![("max.message.bytes", "2097152")],
-        })
-        .collect();
-    let options = AdminOptions::new()
-        .operation_timeout(Some(timeout))
-        .request_timeout(Some(timeout));
-    let answers = admin
-        .create_topics(&topics, &options)
-        .await
-        .map_err(failed)?;
-    Ok(answers
-        .into_iter()
-        .filter_map(Result::err)
-        // Another instance of the service was faster.
-        .filter(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists)
-        .map(|(topic, code)| format!("dead-letter topic `{topic}` cannot be created: {code}"))
-        .collect())
 }

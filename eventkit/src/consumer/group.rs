@@ -1,11 +1,12 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::route::{Names, Routes};
+use super::outage::Outage;
+use super::route::{Names, Routes, TopicRoutes};
 use crate::dedup::DedupStore;
 use crate::handler::{AppContext, HandlerDefinition};
 
@@ -30,6 +31,26 @@ impl GroupContext {
     }
 }
 
+/// What the deliveries of one assigned partition share. Each partition has its
+/// own, so that counting references meets no other processor.
+pub(crate) struct PartitionContext {
+    pub(crate) group: Arc<GroupContext>,
+    pub(crate) topic: Arc<str>,
+    pub(crate) routes: TopicRoutes,
+    pub(crate) stop: Stop,
+}
+
+impl PartitionContext {
+    pub(crate) fn new(group: Arc<GroupContext>, topic: &str, stop: Stop) -> Self {
+        Self {
+            routes: group.routes.topic(topic),
+            topic: topic.into(),
+            group,
+            stop,
+        }
+    }
+}
+
 /// One handler in one running App.
 pub(crate) struct HandlerRuntime {
     pub(crate) definition: HandlerDefinition,
@@ -49,8 +70,8 @@ pub(crate) struct Counts {
     pub(crate) dead_letters: AtomicU64,
 }
 
-pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 /// The dedup store and how it is used.
@@ -60,41 +81,23 @@ pub(crate) struct DedupPlan {
     pub(crate) lease: Duration,
     /// Handle events unclaimed while the store is away, at the risk of duplicates.
     pub(crate) fail_open: bool,
-    pub(crate) outage: Throttled,
+    pub(crate) outage: Outage,
 }
 
-/// Something worth saying, but not with every message.
-#[derive(Debug, Default)]
-pub(crate) struct Throttled {
-    last: Mutex<Option<Instant>>,
-}
-
-impl Throttled {
-    const INTERVAL: Duration = Duration::from_secs(10);
-
-    pub(crate) fn report(&self, say: impl FnOnce()) {
-        let Ok(mut last) = self.last.lock() else {
-            return;
-        };
-        if last.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
-            *last = Some(Instant::now());
-            drop(last);
-            say();
-        }
-    }
-}
-
-/// Bounds of one partition's memory.
+/// Bounds of what is held in memory, of one partition unless it says otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Deliveries that run, or wait for their next attempt, at once.
     pub(crate) in_flight: usize,
     /// Records held before the partition is paused at the client.
     pub(crate) buffered: usize,
-    /// Bytes held before the partition is paused at the client.
+    /// Bytes that all partitions of the group share.
     pub(crate) buffered_bytes: usize,
     /// Records between the oldest unsettled one and the newest.
     pub(crate) uncommitted: usize,
+    /// How long a partition that is being drained begins what stands before
+    /// records that were begun.
+    pub(crate) catch_up: Duration,
 }
 
 /// The two ways a partition's work comes to an end.

@@ -9,6 +9,7 @@
 //! a handler.
 
 mod group;
+mod outage;
 mod partition;
 mod route;
 mod scheduler;
@@ -16,7 +17,8 @@ mod source;
 mod window;
 
 pub(crate) use group::{
-    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Stop, Throttled, count,
+    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, count,
 };
+pub(crate) use outage::Outage;
 pub(crate) use route::{Inbound, Routes};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};

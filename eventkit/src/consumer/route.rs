@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::event::structured::{Structured, is_structured};
+use crate::event::structured::{self, Structured};
 use crate::event::wire::Attributes;
 use crate::event::{Record, headers};
 
@@ -12,8 +12,9 @@ pub(crate) struct Routes {
     topics: HashMap<Arc<str>, TopicRoutes>,
 }
 
-#[derive(Debug, Default)]
-struct TopicRoutes {
+/// The same for one topic.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct TopicRoutes {
     default_type: Option<Arc<str>>,
     events: HashMap<&'static str, EventRoute>,
 }
@@ -22,34 +23,30 @@ struct TopicRoutes {
 #[derive(Debug, Clone)]
 struct EventRoute {
     event: u32,
-    handlers: Arc<[u32]>,
+    handlers: Vec<u32>,
 }
 
 /// A record that was looked at once, for all its deliveries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inbound {
-    pub(crate) record: Arc<Record>,
+    pub(crate) record: Record,
     pub(crate) structured: Option<Arc<Structured>>,
-    pub(crate) default_type: Option<Arc<str>>,
     /// Which replay of the record this is; 0 for the original.
     pub(crate) round: u32,
 }
 
 /// What is to be done with a record.
-pub(crate) enum Route {
+pub(crate) enum Route<'r> {
     /// These handlers, each on its own.
     Handlers {
         event: u32,
-        handlers: Arc<[u32]>,
-        inbound: Arc<Inbound>,
+        handlers: &'r [u32],
+        inbound: Inbound,
     },
     /// No handler of this group takes it.
     Skip,
     /// It does not say what it is.
-    Undecodable {
-        inbound: Arc<Inbound>,
-        reason: String,
-    },
+    Undecodable { inbound: Inbound, reason: String },
 }
 
 /// The names by which a replay addresses this group.
@@ -75,9 +72,9 @@ impl Routes {
         let events = &mut self.topics.entry(topic.clone()).or_default().events;
         let route = events.entry(event_type).or_insert_with(|| EventRoute {
             event: numbered as u32,
-            handlers: Arc::new([]),
+            handlers: Vec::new(),
         });
-        route.handlers = route.handlers.iter().copied().chain([handler]).collect();
+        route.handlers.push(handler);
     }
 
     pub(crate) fn set_default_type(&mut self, topic: &str, event_type: &str) {
@@ -90,100 +87,135 @@ impl Routes {
         self.topics.keys()
     }
 
-    /// Finds a record's handlers.
-    pub(crate) fn route(&self, record: Record, names: &Names<'_>) -> Route {
-        let Some(topic) = self.topics.get(&*record.topic) else {
-            return Route::Skip;
-        };
-        if is_structured(&record) {
-            return topic.structured(record, names);
-        }
-        let named = record
-            .header_str(headers::TYPE)
-            .or(topic.default_type.as_deref());
-        match named.map(|named| topic.events.get(named)) {
-            Some(Some(route)) => {
-                let route = route.clone();
-                topic.handlers(&route, record, None, names)
-            }
-            Some(None) => Route::Skip,
-            None => topic.undecodable(record, NO_TYPE, names),
-        }
+    pub(crate) fn topic(&self, topic: &str) -> TopicRoutes {
+        self.topics.get(topic).cloned().unwrap_or_default()
     }
 }
 
 const NO_TYPE: &str = "no `ce_type` header, and the topic has no default type";
 
-impl TopicRoutes {
-    fn structured(&self, record: Record, names: &Names<'_>) -> Route {
-        let parsed = Structured::parse(record.payload().unwrap_or_default());
-        let structured = match parsed {
-            Ok(structured) => structured,
-            Err(error) => {
-                let place = format!("line {} column {}", error.line(), error.column());
-                let reason = format!("not a structured CloudEvent, {place}");
-                return self.undecodable(record, &reason, names);
-            }
-        };
-        let event_type = Attributes::new(&record, Some(&structured), self.default_type.as_deref())
-            .event_type()
-            .map(|named| self.events.get(named).cloned());
-        match event_type {
-            Some(Some(route)) => self.handlers(&route, record, Some(Arc::new(structured)), names),
-            Some(None) => Route::Skip,
-            None => self.undecodable(record, NO_TYPE, names),
+/// The headers that decide where a record goes, found in one pass.
+#[derive(Default)]
+struct Signs<'a> {
+    content_type: Option<Option<&'a [u8]>>,
+    event_type: Option<Option<&'a [u8]>>,
+    replay_for: Option<Option<&'a [u8]>>,
+    replay_count: Option<Option<&'a [u8]>>,
+}
+
+impl<'a> Signs<'a> {
+    fn of(record: &'a Record) -> Self {
+        let mut signs = Self::default();
+        for (name, value) in record.each_header() {
+            let sign = if name == headers::TYPE.as_bytes() {
+                &mut signs.event_type
+            } else if name == headers::CONTENT_TYPE.as_bytes() {
+                &mut signs.content_type
+            } else if name == headers::REPLAY_FOR.as_bytes() {
+                &mut signs.replay_for
+            } else if name == headers::REPLAY_COUNT.as_bytes() {
+                &mut signs.replay_count
+            } else {
+                continue;
+            };
+            // Of repeated ones the first counts.
+            sign.get_or_insert(value);
         }
+        signs
     }
 
-    fn handlers(
-        &self,
-        route: &EventRoute,
-        record: Record,
-        structured: Option<Arc<Structured>>,
-        names: &Names<'_>,
-    ) -> Route {
-        let handlers = match record.header_str(headers::REPLAY_FOR) {
-            None => route.handlers.clone(),
-            Some(named) if names.is_whole_group(named) => route.handlers.clone(),
-            Some(named) => match route
-                .handlers
-                .iter()
-                .find(|handler| names.is(**handler, named))
-            {
-                Some(handler) => Arc::new([*handler]),
-                None => return Route::Skip,
-            },
-        };
-        Route::Handlers {
-            event: route.event,
-            handlers,
-            inbound: self.inbound(record, structured),
-        }
+    fn text(sign: Option<Option<&'a [u8]>>) -> Option<&'a str> {
+        sign.flatten()
+            .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    fn undecodable(&self, record: Record, reason: &str, names: &Names<'_>) -> Route {
-        let replayed_for = record.header_str(headers::REPLAY_FOR);
-        if replayed_for.is_some_and(|named| !names.is_whole_group(named)) {
-            return Route::Skip;
-        }
-        Route::Undecodable {
-            inbound: self.inbound(record, None),
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn inbound(&self, record: Record, structured: Option<Arc<Structured>>) -> Arc<Inbound> {
-        let replayed = record.header(headers::REPLAY_FOR).is_some();
-        let round = record
-            .header_str(headers::REPLAY_COUNT)
+    fn round(&self) -> u32 {
+        let replayed = self.replay_for.flatten().is_some();
+        Self::text(self.replay_count)
             .filter(|_| replayed)
             .and_then(|count| count.parse().ok())
-            .unwrap_or(u32::from(replayed));
-        Arc::new(Inbound {
-            record: Arc::new(record),
+            .unwrap_or(u32::from(replayed))
+    }
+}
+
+/// [`Route`] before the record is moved into it.
+enum Decision<'r> {
+    Handlers(&'r EventRoute, &'r [u32]),
+    Skip,
+    Undecodable(String),
+}
+
+impl TopicRoutes {
+    pub(crate) fn default_type(&self) -> Option<&str> {
+        self.default_type.as_deref()
+    }
+
+    /// Finds a record's handlers.
+    pub(crate) fn route(&self, record: Record, names: &Names<'_>) -> Route<'_> {
+        let signs = Signs::of(&record);
+        let round = signs.round();
+        let is_structured =
+            Signs::text(signs.content_type).is_some_and(structured::is_content_type);
+        let mut structured = None;
+        let decision = if is_structured {
+            match Structured::parse(record.payload().unwrap_or_default()) {
+                Ok(parsed) => {
+                    let decision = {
+                        let attributes =
+                            Attributes::new(&record, Some(&parsed), self.default_type());
+                        self.decide(attributes.event_type(), &signs, names)
+                    };
+                    structured = Some(Arc::new(parsed));
+                    decision
+                }
+                Err(error) => {
+                    let place = format!("line {} column {}", error.line(), error.column());
+                    let reason = format!("not a structured CloudEvent, {place}");
+                    Self::undecodable(reason, &signs, names)
+                }
+            }
+        } else {
+            let named = Signs::text(signs.event_type).or(self.default_type());
+            self.decide(named, &signs, names)
+        };
+        let inbound = Inbound {
+            record,
             structured,
-            default_type: self.default_type.clone(),
             round,
-        })
+        };
+        match decision {
+            Decision::Skip => Route::Skip,
+            Decision::Undecodable(reason) => Route::Undecodable { inbound, reason },
+            Decision::Handlers(route, handlers) => Route::Handlers {
+                event: route.event,
+                handlers,
+                inbound,
+            },
+        }
+    }
+
+    fn decide(&self, named: Option<&str>, signs: &Signs<'_>, names: &Names<'_>) -> Decision<'_> {
+        let Some(named) = named else {
+            return Self::undecodable(NO_TYPE.to_owned(), signs, names);
+        };
+        let Some(route) = self.events.get(named) else {
+            return Decision::Skip;
+        };
+        let all = &*route.handlers;
+        match Signs::text(signs.replay_for) {
+            None => Decision::Handlers(route, all),
+            Some(named) if names.is_whole_group(named) => Decision::Handlers(route, all),
+            Some(named) => match all.iter().position(|handler| names.is(*handler, named)) {
+                Some(at) => Decision::Handlers(route, &all[at..=at]),
+                None => Decision::Skip,
+            },
+        }
+    }
+
+    fn undecodable(reason: String, signs: &Signs<'_>, names: &Names<'_>) -> Decision<'static> {
+        match Signs::text(signs.replay_for) {
+            Some(named) if !names.is_whole_group(named) => Decision::Skip,
+            _ => Decision::Undecodable(reason),
+        }
     }
 }

@@ -13,9 +13,10 @@ use hashbrown::HashMap;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct LaneId(pub(crate) u64);
 
-/// One delivery as the scheduler sees it; `T` is what the caller runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Job<T> {
+/// What decides when a delivery may run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// `None`: it waits for nothing.
     pub(crate) lane: Option<LaneId>,
     /// Which event type, as a number.
     pub(crate) event: u32,
@@ -23,7 +24,6 @@ pub(crate) struct Job<T> {
     pub(crate) handler: u32,
     /// How many handlers the event type has.
     pub(crate) fan_out: u32,
-    pub(crate) work: T,
 }
 
 /// Names a running job, to say later that it is finished.
@@ -38,7 +38,12 @@ pub(crate) struct Scheduler<T> {
     lanes: HashMap<LaneId, VecDeque<Entry<T>>>,
     ready: VecDeque<(Ticket, T)>,
     next_number: u64,
+    /// Emptied lanes, kept for their memory.
+    spare: Vec<VecDeque<Entry<T>>>,
 }
+
+/// Emptied lanes that are kept.
+const SPARE: usize = 64;
 
 #[derive(Debug)]
 struct Entry<T> {
@@ -55,41 +60,55 @@ impl<T> Default for Scheduler<T> {
         Self {
             lanes: HashMap::new(),
             ready: VecDeque::new(),
-
             next_number: 0,
+            spare: Vec::new(),
         }
     }
 }
 
 impl<T> Scheduler<T> {
-    pub(crate) fn push(&mut self, job: Job<T>) {
+    /// Whether nothing that is unfinished holds up a job like this.
+    pub(crate) fn is_free(&self, place: &Place) -> bool {
+        let entries = place.lane.and_then(|lane| self.lanes.get(&lane));
+        entries.is_none_or(|entries| entries.iter().all(|earlier| !earlier.holds_up(place)))
+    }
+
+    /// Takes a job in, to run when nothing holds it up.
+    pub(crate) fn push(&mut self, place: Place, work: T) {
+        if self.is_free(&place) {
+            let ticket = self.occupy(place);
+            self.ready.push_back((ticket, work));
+        } else {
+            self.enter(place, Some(work));
+        }
+    }
+
+    /// Notes a job that runs already, so that later ones wait for it.
+    pub(crate) fn occupy(&mut self, place: Place) -> Ticket {
+        self.enter(place, None)
+    }
+
+    fn enter(&mut self, place: Place, work: Option<T>) -> Ticket {
         let number = self.next_number;
         self.next_number += 1;
-        let ticket = Ticket {
-            lane: job.lane,
+        if let Some(lane) = place.lane {
+            let spare = &mut self.spare;
+            let entries = self
+                .lanes
+                .entry(lane)
+                .or_insert_with(|| spare.pop().unwrap_or_default());
+            entries.push_back(Entry {
+                number,
+                event: place.event,
+                handler: place.handler,
+                fan_out: place.fan_out,
+                work,
+            });
+        }
+        Ticket {
+            lane: place.lane,
             number,
-        };
-        let Some(lane) = job.lane else {
-            self.ready.push_back((ticket, job.work));
-            return;
-        };
-        let entries = self.lanes.entry(lane).or_default();
-        let waits = entries
-            .iter()
-            .any(|earlier| earlier.handler == job.handler || earlier.event != job.event);
-        let work = if waits {
-            Some(job.work)
-        } else {
-            self.ready.push_back((ticket, job.work));
-            None
-        };
-        entries.push_back(Entry {
-            number,
-            event: job.event,
-            handler: job.handler,
-            fan_out: job.fan_out,
-            work,
-        });
+        }
     }
 
     /// The next job that may run.
@@ -114,7 +133,10 @@ impl<T> Scheduler<T> {
             entries.remove(index);
         }
         if entries.is_empty() {
-            self.lanes.remove(&lane);
+            let emptied = self.lanes.remove(&lane);
+            if self.spare.len() < SPARE {
+                self.spare.extend(emptied);
+            }
             return;
         }
         release(lane, entries, &mut self.ready);
@@ -127,6 +149,12 @@ impl<T> Scheduler<T> {
             entries.iter().filter(|entry| entry.work.is_some()).count()
         };
         self.ready.len() + self.lanes.values().map(waiting).sum::<usize>()
+    }
+}
+
+impl<T> Entry<T> {
+    fn holds_up(&self, later: &Place) -> bool {
+        self.handler == later.handler || self.event != later.event
     }
 }
 
@@ -194,22 +222,20 @@ mod tests {
             while finished.iter().any(|done| !done) {
                 let (arrive, pick) = picks.next().unwrap();
                 if *arrive && let Some(work) = arriving.next() {
-                    scheduler.push(Job {
+                    scheduler.push(Place {
                         lane: Some(LaneId(work.key)),
                         event: work.event,
                         handler: work.handler,
                         fan_out: handlers[work.event as usize].len() as u32,
-                        work: *work,
-                    });
+                }, *work);
                 } else if running.is_empty() && scheduler.queued() == 0 {
                     let Some(work) = arriving.next() else { break };
-                    scheduler.push(Job {
+                    scheduler.push(Place {
                         lane: Some(LaneId(work.key)),
                         event: work.event,
                         handler: work.handler,
                         fan_out: handlers[work.event as usize].len() as u32,
-                        work: *work,
-                    });
+                }, *work);
                 }
                 while let Some((ticket, work)) = scheduler.next() {
                     // Nothing that it must wait for is unfinished.
@@ -235,13 +261,15 @@ mod tests {
     fn handlers_of_one_event_do_not_wait_for_one_another() {
         let mut scheduler = Scheduler::default();
         for (round, handler) in [(1, 0), (1, 1), (2, 0), (2, 1)] {
-            scheduler.push(Job {
-                lane: Some(LaneId(1)),
-                event: 0,
-                handler,
-                fan_out: 2,
-                work: (round, handler),
-            });
+            scheduler.push(
+                Place {
+                    lane: Some(LaneId(1)),
+                    event: 0,
+                    handler,
+                    fan_out: 2,
+                },
+                (round, handler),
+            );
         }
         let (_stuck, first) = scheduler.next().unwrap();
         let (quick, second) = scheduler.next().unwrap();

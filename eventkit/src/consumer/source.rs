@@ -7,37 +7,43 @@
 //! handler or, without a deadline, for a broker.
 
 mod assignment;
+mod backoff;
 mod context;
+mod fetched;
 mod positions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message;
 use tokio::runtime;
 use tokio::sync::watch;
 
 use self::assignment::Assignment;
+use self::backoff::Backoff;
 use self::context::{Rebalance, SourceContext};
+use self::fetched::Fetcher;
 use super::group::GroupContext;
 use crate::app::StartFrom;
 use crate::error::{Error, Result};
-use crate::event::Record;
-use crate::event::record::RecordBuilder;
-use crate::ffi;
 use crate::kafka::{Connection, Role};
 
-/// Records taken in a row before the partitions are served.
-const BATCH: usize = 1_000;
-/// Longest wait for a record while nothing else is to be done.
-const IDLE_POLL: Duration = Duration::from_millis(100);
+/// Longest wait for a record while nothing else is to be done. A rebalance is
+/// not a record and waits for the end of it.
+const IDLE_POLL: Duration = Duration::from_millis(20);
+/// A pause in fetching, for handlers to catch up.
+const NAP: Duration = Duration::from_millis(1);
 /// The same while a partition drains, is paused, or waits to be assigned.
 const BUSY_POLL: Duration = Duration::from_millis(5);
 /// How often progress is handed to librdkafka, which commits every second.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long handlers that were cut off may take to let go of their messages.
+const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 const DEFAULTS: &[(&str, &str)] = &[
     // Offsets are stored by us when settled, and committed by librdkafka.
@@ -140,6 +146,7 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
     let (state, watched) = watch::channel(State::Joining);
     let name = group.group.clone();
     let source = Source {
+        fetched: Fetcher::new(&consumer),
         assignment: Assignment::new(group.clone(), runtime::Handle::current()),
         consumer,
         group,
@@ -165,10 +172,12 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
 }
 
 struct Source {
+    // In this order they are dropped: messages before their queue before their client.
+    assignment: Assignment,
+    fetched: Fetcher,
     consumer: BaseConsumer<SourceContext>,
     group: Arc<GroupContext>,
     settings: SourceSettings,
-    assignment: Assignment,
     rebalances: std::sync::mpsc::Receiver<Rebalance>,
     /// The rebalance being carried out.
     pending: Option<Pending>,
@@ -178,7 +187,11 @@ struct Source {
 }
 
 enum Pending {
-    Assign(rdkafka::TopicPartitionList),
+    Assign {
+        wanted: TopicPartitionList,
+        /// The start positions may be asked for.
+        ask: Backoff,
+    },
     Revoke {
         partitions: Vec<(String, i32)>,
         deadline: Instant,
@@ -207,7 +220,8 @@ impl Source {
                 break End::Failed(format!("the task of {name} panicked; restart the process"));
             }
             if self.pending.is_none() {
-                self.assignment.recover_positions(&self.consumer);
+                self.assignment
+                    .recover_positions(&self.consumer, &self.fetched);
             }
             self.assignment.throttle(&self.consumer);
             self.store_offsets();
@@ -219,22 +233,46 @@ impl Source {
     fn poll(&mut self) -> Result<(), String> {
         let busy = self.pending.is_some() || self.assignment.wants_attention();
         let mut timeout = if busy { BUSY_POLL } else { IDLE_POLL };
-        let mut bytes = 0;
-        for _ in 0..BATCH {
-            match self.consumer.poll(timeout) {
-                Some(Ok(message)) => {
-                    let record = |topic| record(&message, topic);
-                    bytes += self.assignment.receive(&message, record);
-                    if bytes >= self.group.limits.buffered_bytes {
-                        break;
-                    }
-                }
-                Some(Err(error)) => self.consumer_error(error)?,
-                None => break,
+        if self.assignment.is_crowded() {
+            std::thread::sleep(NAP);
+            timeout = Duration::ZERO;
+        } else if !self.assignment.is_empty() {
+            let Self {
+                fetched,
+                assignment,
+                ..
+            } = self;
+            let mut errors = Vec::new();
+            fetched.poll(timeout, |message| match message.error() {
+                None => assignment.receive(message),
+                Some(code) => errors.push(code),
+            });
+            assignment.dispatch();
+            for code in errors {
+                self.consumer_error(KafkaError::MessageConsumption(code))?;
             }
             timeout = Duration::ZERO;
         }
-        self.assignment.dispatch();
+        self.serve(timeout)
+    }
+
+    /// Rebalances, errors, statistics: all that is no message.
+    fn serve(&mut self, mut timeout: Duration) -> Result<(), String> {
+        while let Some(event) = self.consumer.poll(timeout) {
+            match event {
+                // Left where it is, so that nothing is passed over.
+                Ok(message) => {
+                    return Err(format!(
+                        "a record of `{}` partition {} came by another way than its partition's: \
+                         restart the process",
+                        message.topic(),
+                        message.partition()
+                    ));
+                }
+                Err(error) => self.consumer_error(error)?,
+            }
+            timeout = Duration::ZERO;
+        }
         Ok(())
     }
 
@@ -280,7 +318,13 @@ impl Source {
         }
         match self.pending.take() {
             None => Ok(()),
-            Some(Pending::Assign(wanted)) => self.assign(wanted),
+            Some(Pending::Assign { wanted, ask }) if ask.is_due(Instant::now()) => {
+                self.assign(wanted, ask)
+            }
+            Some(waits @ Pending::Assign { .. }) => {
+                self.pending = Some(waits);
+                Ok(())
+            }
             Some(Pending::Revoke {
                 partitions,
                 deadline,
@@ -300,7 +344,10 @@ impl Source {
 
     fn begin(&mut self, rebalance: Rebalance) -> Option<Pending> {
         match rebalance {
-            Rebalance::Assign(wanted) => Some(Pending::Assign(wanted)),
+            Rebalance::Assign(wanted) => Some(Pending::Assign {
+                wanted,
+                ask: Backoff::new(),
+            }),
             Rebalance::Revoke {
                 partitions,
                 lost: true,
@@ -326,7 +373,7 @@ impl Source {
         }
     }
 
-    fn assign(&mut self, wanted: rdkafka::TopicPartitionList) -> Result<(), String> {
+    fn assign(&mut self, wanted: TopicPartitionList, ask: Backoff) -> Result<(), String> {
         let starts = positions::resolve(
             &self.consumer,
             &wanted,
@@ -337,7 +384,8 @@ impl Source {
             Ok(starts) => starts,
             Err(positions::Unresolved::Later(error)) => {
                 tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "start positions not known yet, trying again");
-                self.pending = Some(Pending::Assign(wanted));
+                let ask = ask.longer(Instant::now());
+                self.pending = Some(Pending::Assign { wanted, ask });
                 return Ok(());
             }
             Err(positions::Unresolved::NoPosition { topic, partition }) => {
@@ -348,7 +396,7 @@ impl Source {
             }
         };
         let list = positions::list(&starts);
-        if let Err(error) = context::assign(&self.consumer, &list) {
+        if let Err(error) = self.fetched.assign(&self.consumer, &list, context::assign) {
             // The group has moved on meanwhile, and will assign anew.
             tracing::warn!(target: "eventkit::consumer", group = &*self.group.group, %error, "assigning partitions");
             return Ok(());
@@ -401,14 +449,28 @@ impl Source {
         self.assignment.kill(&all);
         self.assignment.store_offsets(&self.consumer);
         self.answer_outstanding();
+        let deadline = Instant::now() + LAST_MESSAGES;
+        while !self.assignment.holds_no_messages() && Instant::now() < deadline {
+            std::thread::sleep(NAP);
+        }
+        let freed = self.assignment.holds_no_messages();
         let Self {
             consumer,
+            fetched,
+            assignment,
             state,
             group,
             ..
         } = self;
+        drop(assignment);
+        drop(fetched);
         consumer.context().leave();
-        drop(consumer);
+        if freed {
+            drop(consumer);
+        } else {
+            tracing::warn!(target: "eventkit::consumer", group = &*group.group, "a handler blocks its thread and cannot be stopped; the group is left, the client's memory is not freed");
+            leave_alive(consumer);
+        }
         tracing::debug!(target: "eventkit::consumer", group = &*group.group, "left the group");
         state.send_replace(match end {
             End::Stopped => State::Ended { unfinished },
@@ -417,12 +479,25 @@ impl Source {
     }
 }
 
+/// Leaves the group and keeps the client: somebody still holds a message of it.
+fn leave_alive(consumer: BaseConsumer<SourceContext>) {
+    if consumer.close_queue().is_ok() {
+        while !consumer.closed() {
+            let _ = consumer.poll(BUSY_POLL);
+        }
+    }
+    std::mem::forget(consumer);
+}
+
 impl Source {
     /// librdkafka closes only after each rebalance was answered.
     fn answer_outstanding(&mut self) {
         let pending = self.pending.take();
         let queued = self.rebalances.try_iter().map(|rebalance| match rebalance {
-            Rebalance::Assign(wanted) => Pending::Assign(wanted),
+            Rebalance::Assign(wanted) => Pending::Assign {
+                wanted,
+                ask: Backoff::new(),
+            },
             Rebalance::Revoke { partitions, .. } => Pending::Revoke {
                 partitions,
                 deadline: Instant::now(),
@@ -430,26 +505,11 @@ impl Source {
         });
         for outstanding in pending.into_iter().chain(queued) {
             let _ = match outstanding {
-                Pending::Assign(wanted) => context::assign(&self.consumer, &wanted),
+                Pending::Assign { wanted, .. } => context::assign(&self.consumer, &wanted),
                 Pending::Revoke { partitions, .. } => {
                     context::unassign(&self.consumer, &partitions)
                 }
             };
         }
     }
-}
-
-fn record(message: &BorrowedMessage<'_>, topic: Arc<str>) -> Record {
-    let (key, payload) = (message.key(), message.payload());
-    let data = key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len);
-    let mut builder = RecordBuilder::with_capacity(data + 512, 12);
-    builder.key(key);
-    builder.payload(payload);
-    ffi::for_each_header(message, |name, value| builder.header(name, value));
-    builder.build(
-        topic,
-        message.partition(),
-        message.offset(),
-        message.timestamp().to_millis(),
-    )
 }

@@ -1,6 +1,7 @@
 //! May this delivery run, or was the event seen before?
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use crate::consumer::DedupPlan;
 use crate::dedup::{Claim, DedupError, DedupKey, DedupStore, Token};
-use crate::event::wire::Attributes;
 use crate::handler::{ContentKey, HandlerError};
 
 /// First wait for a store that does not answer; doubles up to [`STORE_WAIT_MAX`].
@@ -48,7 +48,14 @@ impl Context<'_> {
         let mut busy_wait = BUSY_WAIT_MIN;
         let mut store_wait = STORE_WAIT_MIN;
         loop {
-            let wait = match plan.store.claim(&key, self.inbound.round, plan.lease).await {
+            let claim = plan
+                .store
+                .claim(&key, self.inbound().round, plan.lease)
+                .await;
+            if claim.is_ok() {
+                self.report_return(plan);
+            }
+            let wait = match claim {
                 Ok(Claim::Claimed(token)) => {
                     return Admission::Admitted(Some(Held::new(plan, key, token, self.stop)));
                 }
@@ -78,14 +85,10 @@ impl Context<'_> {
     fn dedup_key(&self, by_content: Option<ContentKey>) -> Result<DedupKey, HandlerError> {
         let (group, name) = (&*self.group.group, self.handler.definition.name);
         if let Some(content) = by_content {
-            let content = content(&self.delivery(1, None))?;
+            let content = content(self.delivery)?;
             return Ok(DedupKey::by_content(group, name, &content));
         }
-        let attributes = Attributes::new(
-            &self.inbound.record,
-            self.inbound.structured.as_deref(),
-            self.inbound.default_type.as_deref(),
-        );
+        let attributes = self.delivery.attributes();
         Ok(DedupKey::new(
             group,
             name,
@@ -100,13 +103,25 @@ impl Context<'_> {
         } else {
             "deliveries wait, nothing is lost"
         };
-        plan.outage.report(|| {
+        plan.outage.failed(|| {
             tracing::error!(
                 target: "eventkit::dedup",
                 group = &*self.group.group,
                 store = plan.store.describe(),
                 %error,
                 "dedup store is away: {consequence}"
+            );
+        });
+    }
+
+    pub(super) fn report_return(&self, plan: &DedupPlan) {
+        plan.outage.answered(|away| {
+            tracing::info!(
+                target: "eventkit::dedup",
+                group = &*self.group.group,
+                store = plan.store.describe(),
+                away_ms = away.as_millis() as u64,
+                "dedup store answers again"
             );
         });
     }
@@ -136,7 +151,7 @@ impl Held {
     }
 
     /// Renews the lease for as long as the work takes.
-    pub(super) async fn while_held<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) async fn while_held<T>(&self, work: Pin<&mut impl Future<Output = T>>) -> T {
         tokio::select! {
             biased;
             done = work => done,

@@ -1,28 +1,16 @@
 //! One run of the handler, bounded in time and number, its panics caught.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 
 use futures_util::FutureExt;
 
 use super::Context;
-use super::admit::Held;
-use crate::handler::{Delivery, HandlerError, Outcome};
+use crate::handler::{Call, HandlerError, Outcome, Scope};
 
 impl Context<'_> {
-    pub(super) fn delivery(&self, attempt: u32, held: Option<&Held>) -> Delivery {
-        Delivery::new(
-            self.inbound.record.clone(),
-            self.inbound.structured.clone(),
-            self.inbound.default_type.clone(),
-            self.handler.id.clone(),
-            attempt,
-            self.group.app.clone(),
-            held.map_or_else(|| self.stop.drain.clone(), |held| held.lost.clone()),
-        )
-    }
-
     /// `None` when the partition was drained before the handler could begin.
-    pub(super) async fn invoke(&self, delivery: Delivery) -> Option<Outcome> {
+    pub(super) async fn invoke<H: Call>(&self) -> Option<Outcome> {
         let _permit = match &self.handler.permits {
             None => None,
             Some(permits) => tokio::select! {
@@ -31,13 +19,12 @@ impl Context<'_> {
                 () = self.stop.drain.cancelled() => return None,
             },
         };
-        let definition = &self.handler.definition;
         // Inside the future, so that a panic before its first await is caught too.
-        let run = async { (definition.invoke)(delivery).await };
-        let run = AssertUnwindSafe(run).catch_unwind();
-        let ended = match definition.policy.timeout {
+        let run = async { H::call(self.delivery).await };
+        let mut run = pin!(AssertUnwindSafe(Scope::new(self.delivery, run)).catch_unwind());
+        let ended = match self.handler.definition.policy.timeout {
             None => run.await,
-            Some(limit) => match tokio::time::timeout(limit, run).await {
+            Some(limit) => match tokio::time::timeout(limit, run.as_mut()).await {
                 Ok(ended) => ended,
                 Err(_) => return Some(Err(HandlerError::timeout(limit))),
             },

@@ -8,18 +8,20 @@
 mod admit;
 mod invoke;
 mod settle;
+mod slot;
 mod span;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::pin;
 
 use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound, Stop, count};
 use crate::dlq::Failure;
-use crate::handler::{HandlerError, Verdict};
+use crate::handler::{Call, Delivery, HandlerError, Verdict};
 use admit::{Admission, Held};
+pub(crate) use slot::{MakeSlot, Slot, slot_for};
 use span::DeliverySpan;
 
 /// How a delivery ended.
@@ -42,115 +44,142 @@ pub(crate) enum Settled {
 }
 
 /// One delivery and everything it needs.
-pub(crate) struct Context<'a> {
-    group: &'a Arc<GroupContext>,
+struct Context<'a> {
+    delivery: &'a Delivery,
+    group: &'a GroupContext,
     handler: &'a HandlerRuntime,
-    inbound: Arc<Inbound>,
     stop: &'a Stop,
 }
 
-/// Delivers a message to one handler, through retries, to its end.
-pub(crate) async fn deliver(
-    group: &Arc<GroupContext>,
-    handler: u32,
-    inbound: Arc<Inbound>,
-    stop: &Stop,
-) -> Ending {
-    let handler = &group.handlers[handler as usize];
-    let context = Context {
-        group,
-        handler,
-        inbound,
-        stop,
-    };
-    let span = DeliverySpan::new(&context);
-    let ending = match span.tracing() {
-        Some(tracing) => context.run_caught(&span).instrument(tracing.clone()).await,
-        None => context.run_caught(&span).await,
-    };
-    match ending {
-        Ending::Settled(Settled::Handled) => count(&handler.counts.handled),
-        Ending::Settled(Settled::Duplicate) => count(&handler.counts.duplicates),
-        Ending::Settled(Settled::DeadLettered) => count(&handler.counts.dead_letters),
-        Ending::Abandoned => {}
+impl<'a> Context<'a> {
+    fn of(delivery: &'a Delivery) -> Self {
+        let shared = delivery.context();
+        Self {
+            delivery,
+            group: &shared.group,
+            handler: delivery.runtime(),
+            stop: &shared.stop,
+        }
     }
-    ending
+
+    fn inbound(&self) -> &'a Inbound {
+        self.delivery.inbound()
+    }
+}
+
+/// Delivers a message to one handler, through retries, to its end.
+///
+/// Not an `async fn`, which would keep the delivery twice.
+#[allow(clippy::manual_async_fn)]
+fn deliver<H: Call>(mut delivery: Delivery) -> impl Future<Output = Ending> + Send {
+    async move {
+        let span = DeliverySpan::new(&Context::of(&delivery));
+        match span.tracing() {
+            Some(tracing) => {
+                run_caught::<H>(&mut delivery, &span)
+                    .instrument(tracing.clone())
+                    .await
+            }
+            None => run_caught::<H>(&mut delivery, &span).await,
+        }
+    }
+}
+
+/// A handler's own panic is one of its failures. This one came from what else
+/// the user wrote, a key or an error's text, and would come again.
+async fn run_caught<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
+    match AssertUnwindSafe(run::<H>(delivery, span))
+        .catch_unwind()
+        .await
+    {
+        Ok(ending) => ending,
+        Err(panic) => {
+            let failure = Failure::now(&HandlerError::panic(&*panic), 1);
+            let context = Context::of(delivery);
+            context.bury(&failure, None, span).await
+        }
+    }
+}
+
+async fn run<H: Call>(delivery: &mut Delivery, span: &DeliverySpan) -> Ending {
+    let held = match Context::of(delivery).admit().await {
+        Admission::Admitted(held) => held,
+        Admission::Duplicate(known) => {
+            span.duplicate(known);
+            return Ending::Settled(Settled::Duplicate);
+        }
+        Admission::Undecodable(error) => {
+            let failure = Failure::now(&error, 1);
+            return Context::of(delivery).bury(&failure, None, span).await;
+        }
+        Admission::Abandoned => return Ending::Abandoned,
+    };
+    if let Some(held) = &held {
+        delivery.set_claim(held.lost.clone());
+    }
+    let work = pin!(attempts::<H>(delivery, held.as_ref(), span));
+    match &held {
+        None => work.await,
+        Some(held) => held.while_held(work).await,
+    }
+}
+
+async fn attempts<H: Call>(
+    delivery: &mut Delivery,
+    held: Option<&Held>,
+    span: &DeliverySpan,
+) -> Ending {
+    let mut attempt = 1;
+    let mut failure: Option<Failure> = None;
+    loop {
+        let context = Context::of(delivery);
+        let error = match context.invoke::<H>().await {
+            Some(Ok(outgoing)) => {
+                let published = match outgoing.is_empty() {
+                    true => Some(Ok(())),
+                    false => context.publish(outgoing).await,
+                };
+                match published {
+                    Some(Ok(())) => return context.complete(held).await,
+                    Some(Err(refused)) => HandlerError::reject(refused),
+                    None => return context.abandon(held),
+                }
+            }
+            Some(Err(error)) => error,
+            None => return context.abandon(held),
+        };
+        if let Verdict::Defer(wait) = error.verdict() {
+            tracing::debug!(target: "eventkit::delivery", handler = &*context.handler.id, ?wait, "deferred");
+            if !context.wait(wait).await {
+                return context.abandon(held);
+            }
+            delivery.set_attempt(attempt);
+            continue;
+        }
+        count(&context.handler.counts.failures, 1);
+        let failed = match failure.take() {
+            Some(earlier) => earlier.again(&error, attempt),
+            None => Failure::now(&error, attempt),
+        };
+        let retry = context.handler.definition.policy.retry;
+        if error.verdict() == Verdict::Reject || attempt >= retry.attempts {
+            return context.bury(&failed, held, span).await;
+        }
+        let wait = retry.wait(attempt, random());
+        context.report_retry(&failed, attempt, wait);
+        count(&context.handler.counts.retries, 1);
+        failure = Some(failed);
+        attempt += 1;
+        if !context.wait(wait).await {
+            return context.abandon(held);
+        }
+        delivery.set_attempt(attempt);
+    }
 }
 
 impl Context<'_> {
-    async fn run(&self, span: &DeliverySpan) -> Ending {
-        let held = match self.admit().await {
-            Admission::Admitted(held) => held,
-            Admission::Duplicate(known) => {
-                span.duplicate(known);
-                return Ending::Settled(Settled::Duplicate);
-            }
-            Admission::Undecodable(error) => {
-                return self.bury(&Failure::now(&error, 1), None, span).await;
-            }
-            Admission::Abandoned => return Ending::Abandoned,
-        };
-        match &held {
-            Some(held) => held.while_held(self.attempts(Some(held), span)).await,
-            None => self.attempts(None, span).await,
-        }
-    }
-
-    /// A handler's own panic is one of its failures. This one came from what
-    /// else the user wrote, a key or an error's text, and would come again.
-    async fn run_caught(&self, span: &DeliverySpan) -> Ending {
-        match AssertUnwindSafe(self.run(span)).catch_unwind().await {
-            Ok(ending) => ending,
-            Err(panic) => {
-                let failure = Failure::now(&HandlerError::panic(&*panic), 1);
-                self.bury(&failure, None, span).await
-            }
-        }
-    }
-
-    async fn attempts(&self, held: Option<&Held>, span: &DeliverySpan) -> Ending {
-        let retry = self.handler.definition.policy.retry;
-        let mut attempt = 1;
-        let mut failure: Option<Failure> = None;
-        loop {
-            let delivery = self.delivery(attempt, held);
-            let error = match self.invoke(delivery.clone()).await {
-                Some(Ok(outgoing)) => match self.publish(&delivery, outgoing).await {
-                    Some(Ok(())) => return self.complete(held).await,
-                    Some(Err(refused)) => HandlerError::reject(refused),
-                    None => return self.abandon(held),
-                },
-                Some(Err(error)) => error,
-                None => return self.abandon(held),
-            };
-            if let Verdict::Defer(wait) = error.verdict() {
-                tracing::debug!(target: "eventkit::delivery", handler = &*self.handler.id, ?wait, "deferred");
-                if !self.wait(wait).await {
-                    return self.abandon(held);
-                }
-                continue;
-            }
-            count(&self.handler.counts.failures);
-            let failed = match failure.take() {
-                Some(earlier) => earlier.again(&error, attempt),
-                None => Failure::now(&error, attempt),
-            };
-            if error.verdict() == Verdict::Reject || attempt >= retry.attempts {
-                return self.bury(&failed, held, span).await;
-            }
-            let wait = retry.wait(attempt, random());
-            self.report_retry(&failed, attempt, wait);
-            count(&self.handler.counts.retries);
-            failure = Some(failed);
-            attempt += 1;
-            if !self.wait(wait).await {
-                return self.abandon(held);
-            }
-        }
-    }
-
     fn report_retry(&self, failure: &Failure, attempt: u32, wait: std::time::Duration) {
-        let record = &self.inbound.record;
+        let record = self.delivery.record();
         tracing::warn!(
             target: "eventkit::delivery",
             handler = &*self.handler.id,
@@ -181,22 +210,6 @@ impl Context<'_> {
         }
         Ending::Abandoned
     }
-}
-
-/// Writes a dead letter for a message of which nobody can say what it is.
-pub(crate) async fn bury_undecodable(
-    group: &Arc<GroupContext>,
-    inbound: Arc<Inbound>,
-    reason: String,
-    stop: &Stop,
-) -> Ending {
-    settle::bury_for_group(
-        group,
-        &inbound,
-        &Failure::now(&HandlerError::undecodable(reason), 1),
-        stop,
-    )
-    .await
 }
 
 /// Between 0 and 1, from a fresh UUID's random bits: enough to spread retries.

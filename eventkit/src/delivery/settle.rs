@@ -1,51 +1,53 @@
 //! What follows a handler's success or its last failure. Each step waits for
 //! its acknowledgement before the next.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admit::Held;
 use super::span::DeliverySpan;
 use super::{Context, Ending, Settled};
-use crate::consumer::{GroupContext, Inbound, Stop};
+use crate::consumer::{GroupContext, Inbound, PartitionContext, Stop};
 use crate::dedup::Claim;
 use crate::dlq::{DeadLetter, Failure};
 use crate::error::PublishError;
 use crate::event::Outgoing;
-use crate::handler::Delivery;
+use crate::handler::HandlerError;
 
 /// Waits between tries to write what must be written.
 const WRITE_WAIT_MIN: Duration = Duration::from_millis(200);
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+type Boxed<'b, T> = Pin<Box<dyn Future<Output = T> + Send + 'b>>;
+
 impl Context<'_> {
     /// Publishes what the handler returned, as often as it takes: the handler
     /// succeeded and does not run again for a broker's sake. `None` when the
-    /// partition was drained first.
-    pub(super) async fn publish(
-        &self,
-        delivery: &Delivery,
+    /// partition was drained first. In a box, so that handlers that return
+    /// nothing need no room for it.
+    pub(super) fn publish<'b>(
+        &'b self,
         outgoing: Outgoing,
-    ) -> Option<Result<(), PublishError>> {
-        if outgoing.is_empty() {
-            return Some(Ok(()));
-        }
-        let publisher = &self.group.app.publisher;
-        let prepared = publisher.prepare_returned(delivery, outgoing);
-        let mut wait = WRITE_WAIT_MIN;
-        loop {
-            match publisher.send_all(&prepared).await {
-                Ok(_) => return Some(Ok(())),
-                Err(error) if error.is_transient() => {
-                    tracing::error!(target: "eventkit::delivery", handler = &*self.handler.id, %error, "what the handler returned is not acknowledged yet, trying again");
+    ) -> Boxed<'b, Option<Result<(), PublishError>>> {
+        Box::pin(async move {
+            let publisher = &self.group.app.publisher;
+            let prepared = publisher.prepare_returned(self.delivery, outgoing);
+            let mut wait = WRITE_WAIT_MIN;
+            loop {
+                match publisher.send_all(&prepared).await {
+                    Ok(_) => return Some(Ok(())),
+                    Err(error) if error.is_transient() => {
+                        tracing::error!(target: "eventkit::delivery", handler = &*self.handler.id, %error, "what the handler returned is not acknowledged yet, trying again");
+                    }
+                    Err(error) => return Some(Err(error)),
                 }
-                Err(error) => return Some(Err(error)),
+                if !self.wait(wait).await {
+                    return None;
+                }
+                wait = (wait * 2).min(WRITE_WAIT_MAX);
             }
-            if !self.wait(wait).await {
-                return None;
-            }
-            wait = (wait * 2).min(WRITE_WAIT_MAX);
-        }
+        })
     }
 
     pub(super) async fn complete(&self, held: Option<&Held>) -> Ending {
@@ -55,26 +57,29 @@ impl Context<'_> {
         }
     }
 
-    /// Writes the dead letter, then marks the event as dead.
-    pub(super) async fn bury(
-        &self,
-        failure: &Failure,
-        held: Option<&Held>,
-        span: &DeliverySpan,
-    ) -> Ending {
-        let letter = DeadLetter::new(self.group, &self.inbound, Some(self.handler), failure);
-        span.dead_letter(&letter, failure);
-        if !write(self.group, &letter, self.stop).await {
-            if let Some(held) = held {
-                held.release();
+    /// Writes the dead letter, then marks the event as dead. In a box: the room
+    /// of a delivery is not made larger for what seldom happens.
+    pub(super) fn bury<'b>(
+        &'b self,
+        failure: &'b Failure,
+        held: Option<&'b Held>,
+        span: &'b DeliverySpan,
+    ) -> Boxed<'b, Ending> {
+        Box::pin(async move {
+            let letter = DeadLetter::new(self.group, self.inbound(), Some(self.handler), failure);
+            span.dead_letter(&letter, failure);
+            if !write(self.group, &letter, self.stop).await {
+                if let Some(held) = held {
+                    held.release();
+                }
+                return Ending::Abandoned;
             }
-            return Ending::Abandoned;
-        }
-        letter.report(failure);
-        match self.mark(held, Mark::Dead).await {
-            true => Ending::Settled(Settled::DeadLettered),
-            false => Ending::Abandoned,
-        }
+            letter.report(failure);
+            match self.mark(held, Mark::Dead).await {
+                true => Ending::Settled(Settled::DeadLettered),
+                false => Ending::Abandoned,
+            }
+        })
     }
 
     /// Tells the store what became of the event, as often as it takes. `false`
@@ -90,7 +95,7 @@ impl Context<'_> {
         ) else {
             return true;
         };
-        let (store, round) = (&plan.store, self.inbound.round);
+        let (store, round) = (&plan.store, self.inbound().round);
         let mut token = held.token;
         let mut wait = WRITE_WAIT_MIN;
         loop {
@@ -98,6 +103,9 @@ impl Context<'_> {
                 Mark::Done => store.complete(&held.key, token, policy.ttl).await,
                 Mark::Dead => store.bury(&held.key, token, round, policy.ttl).await,
             };
+            if marked.is_ok() {
+                self.report_return(plan);
+            }
             let answer = match marked {
                 Ok(true) => return true,
                 Ok(false) => store.claim(&held.key, round, plan.lease).await,
@@ -130,7 +138,7 @@ impl Context<'_> {
     }
 
     fn report_lost_claim(&self, what: &str) {
-        let record = &self.inbound.record;
+        let record = self.delivery.record();
         tracing::warn!(
             target: "eventkit::delivery",
             handler = &*self.handler.id,
@@ -149,24 +157,24 @@ enum Mark {
     Dead,
 }
 
-/// The dead letter of a message that no handler could be found for.
-pub(super) async fn bury_for_group(
-    group: &Arc<GroupContext>,
-    inbound: &Arc<Inbound>,
-    failure: &Failure,
-    stop: &Stop,
+/// Writes the dead letter of a message of which nobody can say what it is.
+pub(super) async fn bury_undecodable(
+    context: Arc<PartitionContext>,
+    inbound: Inbound,
+    reason: String,
 ) -> Ending {
-    let letter = DeadLetter::new(group, inbound, None, failure);
-    if !write(group, &letter, stop).await {
+    let failure = Failure::now(&HandlerError::undecodable(reason), 1);
+    let letter = DeadLetter::new(&context.group, &inbound, None, &failure);
+    if !write(&context.group, &letter, &context.stop).await {
         return Ending::Abandoned;
     }
-    letter.report(failure);
+    letter.report(&failure);
     Ending::Settled(Settled::DeadLettered)
 }
 
 /// Writes a dead letter until it is acknowledged; `false` when the partition
 /// was drained first, and the message comes again.
-async fn write(group: &Arc<GroupContext>, letter: &DeadLetter, stop: &Stop) -> bool {
+async fn write(group: &GroupContext, letter: &DeadLetter<'_>, stop: &Stop) -> bool {
     let producer = group.app.publisher.producer();
     let mut wait = WRITE_WAIT_MIN;
     let mut cut = false;

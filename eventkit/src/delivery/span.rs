@@ -6,7 +6,6 @@ use tracing::{Span, field};
 use super::Context;
 use super::admit::Known;
 use crate::dlq::{DeadLetter, Failure};
-use crate::event::wire::Attributes;
 use crate::telemetry::propagation;
 
 pub(super) struct DeliverySpan(Option<Span>);
@@ -16,12 +15,8 @@ impl DeliverySpan {
         if !tracing::enabled!(target: "eventkit::delivery", tracing::Level::ERROR) {
             return Self(None);
         }
-        let record = &context.inbound.record;
-        let attributes = Attributes::new(
-            record,
-            context.inbound.structured.as_deref(),
-            context.inbound.default_type.as_deref(),
-        );
+        let record = context.delivery.record();
+        let attributes = context.delivery.attributes();
         // Not of this level for its weight: a filter that keeps any log line
         // of a handler keeps the span too, and with it the correlation id.
         let span = tracing::error_span!(
@@ -50,8 +45,7 @@ impl DeliverySpan {
         if span.is_disabled() {
             return Self(None);
         }
-        if let Some(traceparent) = attributes.traceparent() {
-            let tracestate = record.header_str(crate::event::headers::TRACESTATE);
+        if let Some((traceparent, tracestate)) = attributes.trace_context() {
             propagation::set_parent(&span, traceparent, tracestate);
         }
         Self(Some(span))
@@ -72,7 +66,7 @@ impl DeliverySpan {
         tracing::info!(target: "eventkit::delivery", outcome, "duplicate skipped");
     }
 
-    pub(super) fn dead_letter(&self, letter: &DeadLetter, failure: &Failure) {
+    pub(super) fn dead_letter(&self, letter: &DeadLetter<'_>, failure: &Failure) {
         if let Some(span) = &self.0 {
             span.record("eventkit.outcome", "dead_lettered");
             span.record("eventkit.dead_letter_topic", letter.topic());

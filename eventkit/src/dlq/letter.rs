@@ -1,11 +1,10 @@
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound};
-use crate::event::{headers, wire};
+use crate::event::{Record, headers, wire};
 use crate::ffi::append_header;
 use crate::handler::{FailureKind, HandlerError};
 use crate::publisher::RawRecord;
@@ -80,19 +79,38 @@ fn bounded(text: &str) -> String {
     text
 }
 
+/// Logs an error about a dead letter, with where it comes from and goes to.
+macro_rules! report {
+    ($letter:ident, { $($more:tt)* }, $($text:tt)+) => {
+        tracing::error!(
+            target: "eventkit::delivery",
+            {
+                messaging.consumer.group.name = $letter.group,
+                handler = $letter.handler,
+                messaging.destination.name = &*$letter.record.topic,
+                messaging.destination.partition.id = $letter.record.partition,
+                messaging.kafka.offset = $letter.record.offset,
+                dead_letter_topic = $letter.topic,
+                $($more)*
+            },
+            $($text)+
+        )
+    };
+}
+
 /// A message on its way to the dead-letter topic.
-pub(crate) struct DeadLetter {
+pub(crate) struct DeadLetter<'a> {
     topic: String,
-    group: Arc<str>,
+    group: &'a str,
     handler: Option<&'static str>,
-    inbound: Arc<Inbound>,
+    record: &'a Record,
     own: Vec<(&'static str, String)>,
 }
 
-impl DeadLetter {
+impl<'a> DeadLetter<'a> {
     pub(crate) fn new(
-        group: &GroupContext,
-        inbound: &Arc<Inbound>,
+        group: &'a GroupContext,
+        inbound: &'a Inbound,
         handler: Option<&HandlerRuntime>,
         failure: &Failure,
     ) -> Self {
@@ -113,7 +131,7 @@ impl DeadLetter {
             (headers::LAST_FAILURE, wire::format_time(failure.last)),
             (headers::REPLAY_COUNT, inbound.round.to_string()),
         ];
-        if let Some(timestamp) = record.timestamp {
+        if let Some(timestamp) = record.timestamp() {
             own.push((headers::ORIGINAL_TIMESTAMP, timestamp.to_string()));
         }
         if let Some(definition) = definition {
@@ -121,9 +139,9 @@ impl DeadLetter {
         }
         Self {
             topic,
-            group: group.group.clone(),
+            group: &group.group,
             handler: definition.map(|definition| definition.name),
-            inbound: inbound.clone(),
+            record,
             own,
         }
     }
@@ -135,9 +153,9 @@ impl DeadLetter {
     /// The record to write. `cut`: of the original headers only those that say
     /// what the event is, since with all of them it was too large.
     pub(crate) fn record(&self, cut: bool) -> RawRecord<'_> {
-        let record = &self.inbound.record;
+        let record = self.record;
         let list = OwnedHeaders::new_with_capacity(32);
-        for (name, value) in record.headers().iter() {
+        for (name, value) in record.each_header() {
             // What an earlier replay added is written anew below.
             let own = headers::is_own(name);
             if !own && (!cut || is_vital(name, value)) {
@@ -160,38 +178,18 @@ impl DeadLetter {
     }
 
     pub(crate) fn report(&self, failure: &Failure) {
-        let record = &self.inbound.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = &*self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            attempts = failure.attempts,
-            error.type = failure.kind,
-            },
+        report!(
+            self,
+            { attempts = failure.attempts, error.type = failure.kind },
             "dead-lettered: {}",
             failure.message
         );
     }
 
     pub(crate) fn report_unwritten(&self, error: &KafkaError, wait: Duration) {
-        let record = &self.inbound.record;
-        tracing::error!(
-            target: "eventkit::delivery",
-            {
-            messaging.consumer.group.name = &*self.group,
-            handler = self.handler,
-            messaging.destination.name = &*record.topic,
-            messaging.destination.partition.id = record.partition,
-            messaging.kafka.offset = record.offset,
-            dead_letter_topic = self.topic,
-            wait_ms = wait.as_millis() as u64,
-            %error,
-            },
+        report!(
+            self,
+            { wait_ms = wait.as_millis() as u64, %error },
             "the dead letter cannot be written; its key waits, nothing is dropped"
         );
     }

@@ -168,7 +168,7 @@ impl<'a> Replay<'a> {
 
     fn assign(&mut self) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
-        for topic in &self.topology.groups[self.group].dead_letter_topics {
+        for topic in self.topology.groups[self.group].dead_letter_topics.keys() {
             let metadata = self.consumer.fetch_metadata(Some(topic), PATIENCE)?;
             for partition in metadata
                 .topics()

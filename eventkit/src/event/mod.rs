@@ -4,6 +4,7 @@
 //! names what stands on the wire.
 
 pub(crate) mod checks;
+pub(crate) mod cloned;
 mod envelope;
 pub(crate) mod headers;
 pub(crate) mod id;
@@ -69,6 +70,12 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The record's key. Events with the same key keep their order; events
     /// without a key have none.
     fn key(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    /// A clone, where the type has one.
+    #[doc(hidden)]
+    fn __cloned(&self) -> Option<Self> {
         None
     }
 }

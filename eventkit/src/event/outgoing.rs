@@ -47,13 +47,16 @@ impl OutgoingEvent {
         if E::Kind::KIND == Kind::Domain {
             return Err(EncodeError::domain(E::TYPE));
         }
+        // Most events fit; serde's own beginning of 128 bytes is moved twice.
+        let mut payload = Vec::with_capacity(512);
+        serde_json::to_writer(&mut payload, event)
+            .map_err(|error| EncodeError::json(E::TYPE, &error))?;
         Ok(Self {
             event_type: E::TYPE,
             topic: E::TOPIC,
             source: E::SOURCE,
             key: event.key().map(|key| Arc::from(&*key)),
-            payload: serde_json::to_vec(event)
-                .map_err(|error| EncodeError::json(E::TYPE, &error))?,
+            payload,
         })
     }
 }

@@ -4,54 +4,75 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Headers;
+use crate::ffi::Fetched;
 
-/// One record as it came from the broker, byte for byte, in one allocation for
-/// its data and one for the positions of its headers.
-#[derive(Debug, Clone)]
+/// What a record occupies beside its key and payload, about: librdkafka's and
+/// our own book-keeping, and the headers.
+const OVERHEAD: usize = 768;
+
+/// One record as it came from the broker, byte for byte.
+///
+/// It stays where librdkafka put it and is read from there. A clone is a copy
+/// of its own, which may outlive the consumer.
+#[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    /// Milliseconds since the epoch, as the broker reports them.
-    pub(crate) timestamp: Option<i64>,
-    data: Bytes,
-    key: Option<Span>,
-    payload: Option<Span>,
-    headers: Box<[HeaderSpan]>,
+    content: Content,
 }
 
-type Span = Range<u32>;
-
-#[derive(Debug, Clone)]
-struct HeaderSpan {
-    name: Span,
-    value: Option<Span>,
+enum Content {
+    Fetched(Fetched),
+    Copied(Copied),
 }
 
 impl Record {
+    pub(crate) fn fetched(topic: Arc<str>, mut message: Fetched) -> Self {
+        message.read_headers();
+        Self {
+            topic,
+            partition: message.partition(),
+            offset: message.offset(),
+            content: Content::Fetched(message),
+        }
+    }
+
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        self.key.as_ref().map(|span| self.slice(span))
+        match &self.content {
+            Content::Fetched(message) => message.key(),
+            Content::Copied(copied) => copied.key.as_ref().map(|span| copied.slice(span)),
+        }
     }
 
     pub(crate) fn payload(&self) -> Option<&[u8]> {
-        self.payload.as_ref().map(|span| self.slice(span))
+        match &self.content {
+            Content::Fetched(message) => message.payload(),
+            Content::Copied(copied) => copied.payload.as_ref().map(|span| copied.slice(span)),
+        }
     }
 
-    pub(crate) fn key_bytes(&self) -> Option<Bytes> {
-        self.key.as_ref().map(|span| self.share(span))
+    /// Milliseconds since the epoch, as the broker reports them.
+    pub(crate) fn timestamp(&self) -> Option<i64> {
+        match &self.content {
+            Content::Fetched(message) => message.timestamp(),
+            Content::Copied(copied) => copied.timestamp,
+        }
     }
 
-    pub(crate) fn payload_bytes(&self) -> Option<Bytes> {
-        self.payload.as_ref().map(|span| self.share(span))
+    /// Its headers, in order, with repeated names and null values.
+    pub(crate) fn each_header(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        (0..).map_while(|index| match &self.content {
+            Content::Fetched(message) => message.header(index),
+            Content::Copied(copied) => copied.header(index),
+        })
     }
 
     /// The first header of this name; a null value counts as absent.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|header| self.slice(&header.name) == name.as_bytes())
-            .and_then(|header| header.value.as_ref())
-            .map(|span| self.slice(span))
+        self.each_header()
+            .find(|(header, _)| *header == name.as_bytes())
+            .and_then(|(_, value)| value)
     }
 
     pub(crate) fn header_str(&self, name: &str) -> Option<&str> {
@@ -59,14 +80,24 @@ impl Record {
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All headers, in order, with repeated names and null values.
+    pub(crate) fn key_bytes(&self) -> Option<Bytes> {
+        self.key().map(Bytes::copy_from_slice)
+    }
+
+    pub(crate) fn payload_bytes(&self) -> Option<Bytes> {
+        self.payload().map(Bytes::copy_from_slice)
+    }
+
+    /// All headers as a value of their own.
     pub(crate) fn headers(&self) -> Headers {
-        self.headers
+        let copied = self.copied();
+        copied
+            .headers
             .iter()
             .map(|header| {
                 (
-                    self.share(&header.name),
-                    header.value.as_ref().map(|span| self.share(span)),
+                    copied.share(&header.name),
+                    header.value.as_ref().map(|span| copied.share(span)),
                 )
             })
             .collect()
@@ -74,7 +105,74 @@ impl Record {
 
     /// What the record occupies in memory, about.
     pub(crate) fn size(&self) -> usize {
-        self.data.len() + size_of_val(&*self.headers) + size_of::<Self>()
+        size(self.key(), self.payload())
+    }
+
+    fn copied(&self) -> Copied {
+        if let Content::Copied(copied) = &self.content {
+            return copied.clone();
+        }
+        let mut copy = RecordBuilder::with_capacity(self.size(), 12);
+        copy.key(self.key());
+        copy.payload(self.payload());
+        for (name, value) in self.each_header() {
+            copy.header(name, value);
+        }
+        copy.copied(self.timestamp())
+    }
+}
+
+/// What a message occupies in memory, about.
+pub(crate) fn size_of_message(message: &Fetched) -> usize {
+    size(message.key(), message.payload())
+}
+
+fn size(key: Option<&[u8]>, payload: Option<&[u8]>) -> usize {
+    key.map_or(0, <[u8]>::len) + payload.map_or(0, <[u8]>::len) + OVERHEAD
+}
+
+impl Clone for Record {
+    fn clone(&self) -> Self {
+        Self {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.offset,
+            content: Content::Copied(self.copied()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fetched(_) => "Fetched",
+            Self::Copied(_) => "Copied",
+        })
+    }
+}
+
+/// A record in one allocation for its data and one for the places of its headers.
+#[derive(Clone)]
+struct Copied {
+    timestamp: Option<i64>,
+    data: Bytes,
+    key: Option<Span>,
+    payload: Option<Span>,
+    headers: Arc<[HeaderSpan]>,
+}
+
+type Span = Range<u32>;
+
+struct HeaderSpan {
+    name: Span,
+    value: Option<Span>,
+}
+
+impl Copied {
+    fn header(&self, index: usize) -> Option<(&[u8], Option<&[u8]>)> {
+        let header = self.headers.get(index)?;
+        let value = header.value.as_ref().map(|span| self.slice(span));
+        Some((self.slice(&header.name), value))
     }
 
     fn slice(&self, span: &Span) -> &[u8] {
@@ -87,7 +185,7 @@ impl Record {
 }
 
 /// Lays the parts of a record into one buffer.
-pub(crate) struct RecordBuilder {
+struct RecordBuilder {
     data: Vec<u8>,
     key: Option<Span>,
     payload: Option<Span>,
@@ -95,7 +193,7 @@ pub(crate) struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    pub(crate) fn with_capacity(bytes: usize, headers: usize) -> Self {
+    fn with_capacity(bytes: usize, headers: usize) -> Self {
         Self {
             data: Vec::with_capacity(bytes),
             key: None,
@@ -104,36 +202,27 @@ impl RecordBuilder {
         }
     }
 
-    pub(crate) fn key(&mut self, key: Option<&[u8]>) {
+    fn key(&mut self, key: Option<&[u8]>) {
         self.key = key.map(|bytes| self.append(bytes));
     }
 
-    pub(crate) fn payload(&mut self, payload: Option<&[u8]>) {
+    fn payload(&mut self, payload: Option<&[u8]>) {
         self.payload = payload.map(|bytes| self.append(bytes));
     }
 
-    pub(crate) fn header(&mut self, name: &[u8], value: Option<&[u8]>) {
+    fn header(&mut self, name: &[u8], value: Option<&[u8]>) {
         let name = self.append(name);
         let value = value.map(|bytes| self.append(bytes));
         self.headers.push(HeaderSpan { name, value });
     }
 
-    pub(crate) fn build(
-        self,
-        topic: Arc<str>,
-        partition: i32,
-        offset: i64,
-        timestamp: Option<i64>,
-    ) -> Record {
-        Record {
-            topic,
-            partition,
-            offset,
+    fn copied(self, timestamp: Option<i64>) -> Copied {
+        Copied {
             timestamp,
             data: self.data.into(),
             key: self.key,
             payload: self.payload,
-            headers: self.headers.into_boxed_slice(),
+            headers: self.headers.into(),
         }
     }
 
@@ -142,6 +231,30 @@ impl RecordBuilder {
         let start = self.data.len() as u32;
         self.data.extend_from_slice(bytes);
         start..self.data.len() as u32
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// A record that never saw a broker.
+    pub(crate) fn for_test(
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        headers: &[(&[u8], Option<&[u8]>)],
+    ) -> Self {
+        let mut builder = RecordBuilder::with_capacity(0, 0);
+        builder.payload(payload);
+        builder.key(key);
+        for (name, value) in headers {
+            builder.header(name, *value);
+        }
+        Self {
+            topic: topic.into(),
+            partition: 3,
+            offset: 42,
+            content: Content::Copied(builder.copied(None)),
+        }
     }
 }
 
@@ -168,13 +281,9 @@ mod tests {
             payload in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
             headers in raw_headers(),
         ) {
-            let mut builder = RecordBuilder::with_capacity(0, 0);
-            builder.payload(payload.as_deref());
-            builder.key(key.as_deref());
-            for (name, value) in &headers {
-                builder.header(name, value.as_deref());
-            }
-            let record = builder.build("orders".into(), 3, 42, None);
+            let given: Vec<(&[u8], Option<&[u8]>)> =
+                headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
+            let record = Record::for_test("orders", key.as_deref(), payload.as_deref(), &given);
 
             prop_assert_eq!(record.key(), key.as_deref());
             prop_assert_eq!(record.payload(), payload.as_deref());

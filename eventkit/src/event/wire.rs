@@ -2,6 +2,7 @@
 //! what is malformed counts as absent.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use super::record::Record;
@@ -63,19 +64,23 @@ impl<'a> Attributes<'a> {
     }
 
     pub(crate) fn traceparent(&self) -> Option<&'a str> {
-        self.record
-            .header_str(headers::TRACEPARENT)
-            .filter(|value| is_traceparent(value))
-            .or_else(|| {
-                self.structured
-                    .and_then(|event| event.attribute(headers::TRACEPARENT))
-                    .filter(|value| is_traceparent(value))
-            })
+        self.trace_context().map(|(traceparent, _)| traceparent)
+    }
+
+    /// A well-formed `traceparent` and the `tracestate` that stands beside it.
+    pub(crate) fn trace_context(&self) -> Option<(&'a str, Option<&'a str>)> {
+        let header = |name| self.record.header_str(name);
+        let attribute = |name| self.structured.and_then(|event| event.attribute(name));
+        let named = |read: &dyn Fn(&'static str) -> Option<&'a str>| {
+            let traceparent = read(headers::TRACEPARENT).filter(|value| is_traceparent(value))?;
+            Some((traceparent, read(headers::TRACESTATE)))
+        };
+        named(&header).or_else(|| named(&attribute))
     }
 
     pub(crate) fn metadata(&self, attempt: u32) -> Metadata {
-        let timestamp = self.record.timestamp.and_then(from_millis);
-        let traceparent = self.traceparent().map(str::to_owned);
+        let timestamp = self.record.timestamp().and_then(from_millis);
+        let (traceparent, tracestate) = self.trace_context().unzip();
         Metadata {
             id: self.id().into_owned(),
             event_type: self.event_type().unwrap_or_default().to_owned(),
@@ -87,11 +92,8 @@ impl<'a> Attributes<'a> {
             subject: self.attribute(headers::SUBJECT).map(str::to_owned),
             correlation_id: self.correlation_id().into_owned(),
             causation_id: self.attribute(headers::CAUSATION_ID).map(str::to_owned),
-            tracestate: traceparent
-                .as_ref()
-                .and_then(|_| self.record.header_str(headers::TRACESTATE))
-                .map(str::to_owned),
-            traceparent,
+            traceparent: traceparent.map(str::to_owned),
+            tracestate: tracestate.flatten().map(str::to_owned),
             topic: self.record.topic.clone(),
             partition: self.record.partition,
             offset: self.record.offset,
@@ -158,6 +160,24 @@ pub(crate) fn format_time(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)
         .map(|time| format!("{time:.3}"))
         .unwrap_or_default()
+}
+
+/// The time now. Events that are published together share the work of writing
+/// it down.
+pub(crate) fn now() -> String {
+    thread_local! {
+        static LAST: RefCell<(u128, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let millis = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    LAST.with_borrow_mut(|(of, text)| {
+        if *of != millis || text.is_empty() {
+            (*of, *text) = (millis, format_time(now));
+        }
+        text.clone()
+    })
 }
 
 #[cfg(test)]

@@ -4,30 +4,60 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::task::futures::TaskLocalFuture;
 use tracing::Instrument;
 
-use super::{Delivery, FromDelivery, HandlerError, Invocation, Outcome};
+use super::{Delivery, HandlerError, Outcome};
 use crate::event::Event;
 
-tokio::task_local! {
-    static CURRENT: Delivery;
+/// How a handler is called: implemented by `#[handler]`.
+#[doc(hidden)]
+pub trait Call: 'static {
+    /// Makes the parameters, runs the function, encodes what it returns.
+    fn call(delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
 }
+
+/// One run of a handler.
+pub type Invocation<'d> = Pin<Box<dyn Future<Output = Outcome> + Send + 'd>>;
+
+scoped_tls::scoped_thread_local!(static CURRENT: Delivery);
 
 /// Calls `f` with the delivery that the running handler works on, if any.
 pub(crate) fn with_current<T>(f: impl FnOnce(Option<&Delivery>) -> T) -> T {
-    let mut f = Some(f);
-    let tried = CURRENT.try_with(|delivery| (f.take().expect("called once"))(Some(delivery)));
-    tried.unwrap_or_else(|_| (f.take().expect("not yet called"))(None))
+    if CURRENT.is_set() {
+        CURRENT.with(|delivery| f(Some(delivery)))
+    } else {
+        f(None)
+    }
 }
 
-/// Makes one parameter of a handler.
-#[doc(hidden)]
-pub async fn __parameter<P: FromDelivery>(delivery: &Delivery) -> Result<P, HandlerError> {
-    P::from_delivery(delivery).await
+pin_project! {
+    /// Runs with the delivery as the current one.
+    pub(crate) struct Scope<'d, F> {
+        delivery: &'d Delivery,
+        #[pin]
+        run: F,
+    }
+}
+
+impl<'d, F> Scope<'d, F> {
+    pub(crate) fn new(delivery: &'d Delivery, run: F) -> Self {
+        Self { delivery, run }
+    }
+}
+
+impl<F: Future> Future for Scope<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let scope = self.project();
+        CURRENT.set(scope.delivery, || scope.run.poll(cx))
+    }
 }
 
 /// What `dedup(key = …)` takes from the event.
@@ -42,19 +72,14 @@ pub fn __dedup_key<E: Event>(
     })
 }
 
-/// `async fn`: on the partition's own task.
-#[doc(hidden)]
-pub fn __inline<F>(delivery: Delivery, run: F) -> TaskLocalFuture<Delivery, F>
-where
-    F: Future<Output = Outcome>,
-{
-    CURRENT.scope(delivery, run)
-}
-
 /// `async fn` with `parallel`: on a task of its own, cancelled with its delivery.
 #[doc(hidden)]
-pub async fn __spawned(delivery: Delivery, run: Invocation) -> Outcome {
-    let run = CURRENT.scope(delivery, run);
+pub async fn __spawned(
+    delivery: &Delivery,
+    run: for<'d> fn(&'d Delivery) -> Invocation<'d>,
+) -> Outcome {
+    let delivery = delivery.clone();
+    let run = async move { Scope::new(&delivery, run(&delivery)).await };
     joined(AbortOnDrop(tokio::spawn(run.in_current_span()))).await
 }
 
@@ -64,16 +89,17 @@ pub async fn __spawned(delivery: Delivery, run: Invocation) -> Outcome {
 /// The pool is not tokio's, whose runtime waits at its end for every blocking
 /// call: a function that never returns would keep the process from exiting.
 #[doc(hidden)]
-pub async fn __blocking<F, P>(delivery: Delivery, extract: F, call: fn(P) -> Outcome) -> Outcome
+pub async fn __blocking<F, P>(delivery: &Delivery, extract: F, call: fn(P) -> Outcome) -> Outcome
 where
     F: Future<Output = Result<P, HandlerError>>,
     P: Send + 'static,
 {
-    let parameters = CURRENT.scope(delivery.clone(), extract).await?;
+    let parameters = extract.await?;
+    let delivery = delivery.clone();
     let (span, runtime) = (tracing::Span::current(), Handle::current());
     blocking::unblock(move || {
         let _context = runtime.enter();
-        span.in_scope(|| CURRENT.sync_scope(delivery, || call(parameters)))
+        span.in_scope(|| CURRENT.set(&delivery, || call(parameters)))
     })
     .await
 }

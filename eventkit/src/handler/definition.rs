@@ -1,13 +1,9 @@
 use std::any::{TypeId, type_name};
-use std::future::Future;
-use std::pin::Pin;
 
-use super::{Delivery, HandlerError, Outcome, Policy};
+use super::{Call, Delivery, HandlerError, Outcome, Policy};
+use crate::delivery::{MakeSlot, slot_for};
 use crate::event::Kind;
 use crate::event::checks::Declared;
-
-/// One run of a handler.
-pub type Invocation = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// A handler as `#[handler]` describes it: what it listens to, how it is to be
 /// treated, how it is called. Made by the macro; listed with
@@ -26,8 +22,7 @@ pub struct HandlerDefinition {
     pub policy: Policy,
     #[doc(hidden)]
     pub requirements: fn(&mut Requirements),
-    #[doc(hidden)]
-    pub invoke: fn(Delivery) -> Invocation,
+    pub(crate) slot: MakeSlot,
     /// File and line of the function, for the start-up checks.
     #[doc(hidden)]
     pub location: (&'static str, u32),
@@ -94,13 +89,12 @@ macro_rules! handlers {
 
 /// A handler, from what `#[handler]` knows of it.
 #[doc(hidden)]
-pub const fn __define(
+pub const fn __define<H: Call>(
     name: &'static str,
     location: (&'static str, u32),
     events: &[Option<Declared>],
     policy: Policy,
     requirements: fn(&mut Requirements),
-    invoke: fn(Delivery) -> Invocation,
 ) -> HandlerDefinition {
     let event = Declared::among(events);
     HandlerDefinition {
@@ -110,7 +104,7 @@ pub const fn __define(
         kind: event.kind,
         policy,
         requirements,
-        invoke,
+        slot: slot_for::<H>,
         location,
     }
 }
@@ -118,14 +112,16 @@ pub const fn __define(
 /// Stands in for a handler whose attribute is wrong: the program does not
 /// compile, and this keeps `handlers![…]` from raising a second error.
 #[doc(hidden)]
-pub const __MISWRITTEN: HandlerDefinition = __define(
-    "",
-    ("", 0),
-    &[],
-    Policy::DEFAULT,
-    |_| {},
-    |_| Box::pin(async { Err(HandlerError::reject("the handler did not compile")) }),
-);
+pub const __MISWRITTEN: HandlerDefinition =
+    __define::<Miswritten>("", ("", 0), &[], Policy::DEFAULT, |_| {});
+
+struct Miswritten;
+
+impl Call for Miswritten {
+    async fn call(_: &Delivery) -> Outcome {
+        Err(HandlerError::reject("the handler did not compile"))
+    }
+}
 
 /// A handler found at link time.
 #[doc(hidden)]

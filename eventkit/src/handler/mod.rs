@@ -1,7 +1,7 @@
 //! What a handler is: its definition, its parameters, its outcome, its policy.
 //!
 //! This room knows nothing of partitions and offsets. The engine calls a
-//! handler through [`HandlerDefinition::invoke`] and gets an [`Outcome`] back.
+//! handler through [`Call`] and gets an [`Outcome`] back.
 
 mod call;
 mod definition;
@@ -11,14 +11,12 @@ mod extract;
 mod outcome;
 mod policy;
 
-pub(crate) use call::with_current;
-pub use call::{__blocking, __dedup_key, __inline, __parameter, __spawned};
+pub use call::{__blocking, __dedup_key, __spawned, Call};
+pub(crate) use call::{Scope, with_current};
 pub(crate) use definition::linked;
-pub use definition::{
-    __MISWRITTEN, __define, HandlerDefinition, Invocation, Linked, Registered, Requirements,
-};
-pub(crate) use delivery::AppContext;
+pub use definition::{__MISWRITTEN, __define, HandlerDefinition, Linked, Registered, Requirements};
 pub use delivery::Delivery;
+pub(crate) use delivery::{Among, AppContext, Shared};
 pub use error::HandlerError;
 pub(crate) use error::{FailureKind, Verdict};
 pub use extract::{Attempt, FromDelivery, State};

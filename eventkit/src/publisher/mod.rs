@@ -5,15 +5,16 @@
 //! it asks of the current [`Delivery`](crate::Delivery).
 
 mod builder;
+mod client;
 mod message;
 mod producer;
 mod stamp;
 
 pub use builder::PublisherBuilder;
 pub use message::Message;
-pub use producer::Published;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) use producer::{Client, enqueue, gapless_client, one_by_one_client};
+pub(crate) use producer::DEFAULTS as PRODUCER_DEFAULTS;
+pub use producer::Published;
 pub(crate) use producer::{Producer, RawRecord, is_refusal, is_too_large};
 pub(crate) use stamp::Prepared;
 
@@ -21,7 +22,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use rdkafka::error::KafkaError;
 use tracing::{Instrument, Span};
 
@@ -60,6 +60,10 @@ use stamp::Stamp;
 /// [`PublishError::Unacknowledged`]; the record may have been written all the
 /// same. When the send queue is full the call waits. Dropping its future does
 /// not take back what is already queued.
+///
+/// When librdkafka's producer stops for good, since it cannot tell any more what
+/// was written, another takes its place: what was under way ends as unacknowledged,
+/// and what a handler returned is sent again.
 #[derive(Clone)]
 pub struct Publisher {
     inner: Arc<Inner>,
@@ -155,19 +159,22 @@ impl Publisher {
         prepared: &[Prepared],
     ) -> Result<Vec<Published>, PublishError> {
         let producer = &self.inner.producer;
-        let mut sends = Vec::with_capacity(prepared.len());
+        let mut queued = Vec::with_capacity(prepared.len());
         for event in prepared {
             let span = event.span();
-            let queued = producer.enqueue(event.record(&span)).await;
-            sends.push(async move {
-                let sent = match queued {
-                    Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
-                    Err(error) => Err(error),
-                };
-                published(event, &span, sent)
-            });
+            queued.push((producer.enqueue(event.record(&span)).await, span));
         }
-        join_all(sends).await.into_iter().collect()
+        // All are under way, so one after the other is no longer a wait than all
+        // together; and one that failed does not hide what became of the others.
+        let mut all = Vec::with_capacity(prepared.len());
+        for (event, (queued, span)) in prepared.iter().zip(queued) {
+            let sent = match queued {
+                Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
+                Err(error) => Err(error),
+            };
+            all.push(published(event, &span, sent));
+        }
+        all.into_iter().collect()
     }
 
     pub(crate) fn producer(&self) -> &Producer {

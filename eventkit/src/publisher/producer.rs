@@ -1,18 +1,17 @@
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
+use super::client::Client;
 use crate::error::{Error, Result};
-use crate::kafka::{Connection, LoggedContext, Role};
+use crate::kafka::{Connection, Role};
 
-/// How long a full send queue is left alone before the next try.
-const QUEUE_FULL_WAIT: Duration = Duration::from_millis(5);
-
-const DEFAULTS: &[(&str, &str)] = &[
+/// librdkafka's settings, below those of the user.
+pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     // No duplicate and no reordering by resending; implies acks=all.
     ("enable.idempotence", "true"),
     ("acks", "all"),
@@ -45,14 +44,12 @@ pub struct Published {
 /// The librdkafka producer: raw records in, acknowledgements out.
 #[derive(Clone)]
 pub(crate) struct Producer {
-    producer: Client,
+    together: Arc<Client>,
     /// Sends one record a batch. A broker refuses a batch as a whole, and only
     /// alone does a record show whether it is too large itself.
     alone: Arc<OnceLock<Client>>,
     connection: Connection,
 }
-
-pub(crate) type Client = FutureProducer<LoggedContext>;
 
 /// A record to write, borrowed from whoever may have to write it again.
 pub(crate) struct RawRecord<'a> {
@@ -67,12 +64,10 @@ pub(crate) struct RawRecord<'a> {
 impl Producer {
     pub(crate) fn new(connection: &Connection) -> Result<Self> {
         connection.validate()?;
-        let producer = connection
-            .client(Role::Producer, DEFAULTS)
-            .create_with_context(LoggedContext)
+        let together = Client::new(connection.client(Role::Producer, DEFAULTS))
             .map_err(|error| Error::kafka("creating the producer", error))?;
         Ok(Self {
-            producer,
+            together: Arc::new(together),
             alone: Arc::default(),
             connection: connection.clone(),
         })
@@ -89,15 +84,16 @@ impl Producer {
         &self,
         record: RawRecord<'a>,
     ) -> Result<Queued<'a>, KafkaError> {
-        enqueue(&self.producer, record).await
+        enqueue(&self.together, record).await
     }
 
     /// Waits for all in-sync replicas to have the record.
     pub(crate) async fn acknowledged(&self, queued: Queued<'_>) -> Result<(i32, i64), KafkaError> {
-        match queued.acknowledged().await {
+        match queued.acknowledged(&self.together).await {
             Err((error, Some(record))) if is_too_large(&error) => {
-                let again = enqueue(self.alone()?, record).await?;
-                again.acknowledged().await.map_err(|(error, _)| error)
+                let alone = self.alone()?;
+                let again = enqueue(alone, record).await?;
+                again.acknowledged(alone).await.map_err(|(error, _)| error)
             }
             sent => sent.map_err(|(error, _)| error),
         }
@@ -109,53 +105,25 @@ impl Producer {
         }
         let mut config = self.connection.client(Role::Producer, DEFAULTS);
         config.set("batch.num.messages", "1");
-        let client = config.create_with_context(LoggedContext)?;
+        let client = Client::new(config)?;
         Ok(self.alone.get_or_init(|| client))
     }
 
     pub(crate) async fn flush(&self, timeout: Duration) -> Result<()> {
-        let producer = self.producer.clone();
-        let flushed = tokio::task::spawn_blocking(move || producer.flush(timeout));
-        match flushed.await {
-            Ok(flushed) => flushed.map_err(|error| Error::kafka("flushing the producer", error)),
-            Err(_) => Err(Error::Unfinished("the producer was not flushed".into())),
-        }
+        let producer = self.clone();
+        // Not on the runtime's pool, for which the end of a program waits.
+        blocking::unblock(move || {
+            let deadline = Instant::now() + timeout;
+            producer.together.flush(timeout)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            producer
+                .alone
+                .get()
+                .map_or(Ok(()), |alone| alone.flush(left))
+        })
+        .await
+        .map_err(|error| Error::kafka("flushing the producer", error))
     }
-}
-
-/// A client for a relay, which has the records stored and can begin anew: they
-/// wait for the broker as long as it takes, and of what is queued for a partition
-/// only a beginning is written, never something behind a gap. A failure that
-/// would leave one is fatal to the client.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) fn gapless_client(connection: &Connection, batch_bytes: u32) -> Result<Client> {
-    let batch_bytes = batch_bytes.to_string();
-    let settings = [
-        ("enable.gapless.guarantee", "true"),
-        ("batch.size", &*batch_bytes),
-    ];
-    relay_client(connection, &settings)
-}
-
-/// The same for records that are sent one by one.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) fn one_by_one_client(connection: &Connection) -> Result<Client> {
-    relay_client(connection, &[("batch.num.messages", "1")])
-}
-
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-fn relay_client(connection: &Connection, settings: &[(&str, &str)]) -> Result<Client> {
-    let mut config = connection.client(Role::Producer, DEFAULTS);
-    // Only the lease limits how long a record may wait.
-    config.set("message.timeout.ms", "0");
-    // How long an unknown topic may be one that is just being made.
-    config.set("topic.metadata.propagation.max.ms", "5000");
-    for (name, value) in settings {
-        config.set(*name, *value);
-    }
-    config
-        .create_with_context(LoggedContext)
-        .map_err(|error| Error::kafka("creating a relay's producer", error))
 }
 
 /// A record in the send queue.
@@ -167,10 +135,7 @@ pub(crate) struct Queued<'a> {
     payload: Option<&'a [u8]>,
 }
 
-pub(crate) async fn enqueue<'a>(
-    client: &Client,
-    record: RawRecord<'a>,
-) -> Result<Queued<'a>, KafkaError> {
+async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a>, KafkaError> {
     let RawRecord {
         topic,
         partition,
@@ -178,42 +143,35 @@ pub(crate) async fn enqueue<'a>(
         payload,
         headers,
     } = record;
-    let mut waiting = FutureRecord::<[u8], [u8]> {
+    let acknowledgement = client
+        .enqueue(FutureRecord {
+            topic,
+            partition,
+            payload,
+            key,
+            timestamp: None,
+            headers: Some(headers),
+        })
+        .await?;
+    Ok(Queued {
+        acknowledgement,
         topic,
         partition,
-        payload,
         key,
-        timestamp: None,
-        headers: Some(headers),
-    };
-    loop {
-        match client.send_result(waiting) {
-            Ok(acknowledgement) => {
-                return Ok(Queued {
-                    acknowledgement,
-                    topic,
-                    partition,
-                    key,
-                    payload,
-                });
-            }
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                waiting = record;
-                tokio::time::sleep(QUEUE_FULL_WAIT).await;
-            }
-            Err((error, _)) => return Err(error),
-        }
-    }
+        payload,
+    })
 }
 
 impl<'a> Queued<'a> {
     /// A failure gives the record back.
-    pub(crate) async fn acknowledged(
+    async fn acknowledged(
         self,
+        client: &Client,
     ) -> Result<(i32, i64), (KafkaError, Option<RawRecord<'a>>)> {
         match self.acknowledgement.await {
             Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
             Ok(Err((error, message))) => {
+                client.renew_if_stopped();
                 let record = RawRecord {
                     topic: self.topic,
                     partition: self.partition,
@@ -245,4 +203,92 @@ pub(crate) fn is_refusal(error: &KafkaError) -> bool {
                 | RDKafkaErrorCode::PolicyViolation
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaApiKey;
+
+    use super::*;
+
+    fn connected() -> (
+        MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+        Producer,
+    ) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("orders", 1, 1).unwrap();
+        let connection = Connection::to(cluster.bootstrap_servers());
+        let producer = Producer::new(&connection).unwrap();
+        (cluster, producer)
+    }
+
+    fn record(payload: &[u8]) -> RawRecord<'_> {
+        RawRecord {
+            topic: "orders",
+            partition: None,
+            key: None,
+            payload: Some(payload),
+            headers: OwnedHeaders::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_stopped_for_good_is_replaced() {
+        let (cluster, producer) = connected();
+        producer.send(record(b"before")).await.unwrap();
+        let forgotten = Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[forgotten]);
+        let stops = producer.send(record(b"stops it")).await.unwrap_err();
+        assert!(!is_refusal(&stops), "may be sent again: {stops}");
+        producer.send(record(b"after")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_stopped_producer_did_not_take_is_sent_by_the_next() {
+        let (cluster, producer) = connected();
+        producer.send(record(b"before")).await.unwrap();
+        let forgotten = Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[forgotten]);
+        // Nobody looks at what becomes of it.
+        let unseen = producer.enqueue(record(b"stops it")).await.unwrap();
+        let _ = unseen.acknowledgement.await;
+        producer.send(record(b"after")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_flush_waits_for_records_that_are_sent_alone_too() {
+        let (cluster, producer) = connected();
+        producer.send(record(b"before")).await.unwrap();
+        cluster.broker_down(1).unwrap();
+        let _queued = enqueue(producer.alone().unwrap(), record(b"alone"))
+            .await
+            .unwrap();
+        let flushed = producer.flush(Duration::from_millis(10)).await;
+        assert!(flushed.is_err(), "it is not written");
+        cluster.broker_up(1).unwrap();
+        producer.flush(Duration::from_secs(30)).await.unwrap();
+    }
+
+    #[test]
+    fn a_flush_does_not_hold_up_the_end_of_the_runtime() {
+        let (cluster, producer) = connected();
+        cluster.broker_down(1).unwrap();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let _queued = producer.enqueue(record(b"stays")).await.unwrap();
+                let flush = producer.flush(Duration::from_secs(3600));
+                let flushed = tokio::time::timeout(Duration::from_millis(50), flush).await;
+                assert!(flushed.is_err(), "the flush waits");
+            });
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(Duration::from_secs(20)).unwrap();
+    }
 }

@@ -1,7 +1,5 @@
 //! From an encoded event to a record: id, time, correlation, causation, trace.
 
-use std::time::SystemTime;
-
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use tracing::Span;
@@ -81,7 +79,7 @@ impl Prepared {
         Self {
             correlation_id: stamp.correlation_id.clone().unwrap_or_else(|| id.clone()),
             source: event.source.unwrap_or(service).to_owned(),
-            time: wire::format_time(SystemTime::now()),
+            time: wire::now(),
             id,
             event,
             stamp,

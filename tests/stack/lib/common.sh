@@ -5,7 +5,8 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd -P)
 stack=$repo/tests/stack
 state=$repo/target/stack
 cache=${EVENTKIT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/eventkit}
-services=(kafka postgres jaeger redis)
+# Those that a caller needs, where it does not need all.
+read -ra services <<<"${EVENTKIT_SERVICES:-kafka postgres jaeger redis}"
 
 say() { printf 'stack: %s\n' "$*"; }
 

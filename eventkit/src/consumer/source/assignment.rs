@@ -6,18 +6,24 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{BorrowedMessage, Message};
 use tokio::runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::context::{self, SourceContext};
+use super::fetched::Fetcher;
 use super::positions::{self, Start};
-use crate::consumer::group::{GroupContext, Stop};
+use crate::consumer::group::{GroupContext, PartitionContext, Stop};
 use crate::consumer::partition::{Partition, Shared};
-use crate::event::Record;
+use crate::event::record::size_of_message;
+use crate::ffi::Fetched;
 
 /// A pause throws away what was fetched ahead, so it lasts at least this long.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a partition may be full before it is paused. Meanwhile nothing is
+/// fetched, for no partition.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// However many partitions share the memory, each may hold this much.
+const SMALLEST_SHARE: usize = 256 << 10;
 
 /// Between two recoveries of lost positions.
 const RECOVER_PAUSE: Duration = Duration::from_secs(1);
@@ -32,6 +38,8 @@ pub(super) struct Assignment {
     last: Option<(usize, i32, usize)>,
     positions_lost: bool,
     recovered_at: Option<Instant>,
+    /// Partitions that were given back before their tasks had ended.
+    strays: Vec<Arc<Shared>>,
 }
 
 struct Owned {
@@ -39,12 +47,15 @@ struct Owned {
     partition: i32,
     shared: Arc<Shared>,
     stop: Stop,
-    inbox: UnboundedSender<Vec<Record>>,
-    batch: Vec<Record>,
+    inbox: UnboundedSender<Vec<Fetched>>,
+    batch: Vec<Fetched>,
+    batch_bytes: usize,
     stored: Option<i64>,
     /// The offset behind the last received record, or the start position.
     next: Option<i64>,
     paused_at: Option<Instant>,
+    /// Not paused, though it should be if this goes on.
+    full_since: Option<Instant>,
     draining: bool,
 }
 
@@ -58,6 +69,7 @@ impl Assignment {
             last: None,
             positions_lost: false,
             recovered_at: None,
+            strays: Vec::new(),
         }
     }
 
@@ -76,12 +88,9 @@ impl Assignment {
             let shared = Arc::new(Shared::new(start.expected.filter(|_| start.pin)));
             let stop = Stop::new();
             let (inbox, receiver) = unbounded_channel();
-            self.runtime.spawn(Partition::run(
-                self.group.clone(),
-                shared.clone(),
-                stop.clone(),
-                receiver,
-            ));
+            let context = PartitionContext::new(self.group.clone(), &start.topic, stop.clone());
+            self.runtime
+                .spawn(Partition::run(Arc::new(context), shared.clone(), receiver));
             self.owned.push(Owned {
                 topic: start.topic.into(),
                 partition: start.partition,
@@ -89,9 +98,11 @@ impl Assignment {
                 stop,
                 inbox,
                 batch: Vec::new(),
+                batch_bytes: 0,
                 stored: None,
                 next: start.expected,
                 paused_at: None,
+                full_since: None,
                 draining: false,
             });
         }
@@ -99,9 +110,12 @@ impl Assignment {
     }
 
     pub(super) fn remove(&mut self, partitions: &[(String, i32)]) {
+        let strays = &mut self.strays;
+        strays.retain(|stray| !stray.has_ended());
         self.owned.retain(|owned| {
             let leaves = partitions.iter().any(|name| owned.is(name));
             if leaves {
+                strays.extend((!owned.shared.has_ended()).then(|| owned.shared.clone()));
                 tracing::info!(
                     target: "eventkit::consumer",
                     {
@@ -117,36 +131,45 @@ impl Assignment {
         self.index();
     }
 
-    /// Puts a message's record into its partition's batch; says how large it is.
-    pub(super) fn receive(
-        &mut self,
-        message: &BorrowedMessage<'_>,
-        record: impl FnOnce(Arc<str>) -> Record,
-    ) -> usize {
-        let Some(index) = self.find(message) else {
-            return 0;
+    /// Puts a message into its partition's batch.
+    pub(super) fn receive(&mut self, message: Fetched) {
+        let Some(index) = self.find(&message) else {
+            return;
         };
         let owned = &mut self.owned[index];
         // What comes after the decision to give the partition back is for its
         // next owner.
         if owned.draining {
-            return 0;
+            return;
         }
         owned.next = Some(message.offset() + 1);
-        let record = record(owned.topic.clone());
-        let bytes = record.size();
-        owned.shared.received(1, bytes);
-        owned.batch.push(record);
-        bytes
+        owned.batch_bytes += size_of_message(&message);
+        owned.batch.push(message);
     }
 
     pub(super) fn dispatch(&mut self) {
         for owned in &mut self.owned {
             if !owned.batch.is_empty() {
+                owned
+                    .shared
+                    .received(owned.batch.len(), std::mem::take(&mut owned.batch_bytes));
                 // A partition whose task is gone is being revoked.
                 let _ = owned.inbox.send(std::mem::take(&mut owned.batch));
             }
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.owned.is_empty()
+    }
+
+    /// Whether a partition is full and may soon not be: then it is better to
+    /// fetch nothing for a moment than to pause it, which throws away what
+    /// librdkafka has fetched ahead.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.owned
+            .iter()
+            .any(|owned| owned.full_since.is_some() && owned.paused_at.is_none() && !owned.draining)
     }
 
     /// Whether a partition waits for its pause or its drain to end.
@@ -159,19 +182,26 @@ impl Assignment {
     /// Pauses what is full and resumes what is half empty again.
     pub(super) fn throttle(&mut self, consumer: &BaseConsumer<SourceContext>) {
         let limits = self.group.limits;
+        let share = limits.buffered_bytes / self.owned.len().max(1);
+        let bytes = share.max(SMALLEST_SHARE.min(limits.buffered_bytes));
         for owned in &mut self.owned {
             if owned.draining {
                 continue;
             }
             let fill = [
                 (owned.shared.buffered(), limits.buffered),
-                (owned.shared.buffered_bytes(), limits.buffered_bytes),
+                (owned.shared.buffered_bytes(), bytes),
                 (owned.shared.window(), limits.uncommitted),
             ];
+            let full = fill.iter().any(|(held, most)| held >= most);
             match owned.paused_at {
-                None if fill.iter().any(|(held, most)| held >= most) => {
-                    owned.change_flow(consumer, &self.group, true);
+                None if full => {
+                    let since = *owned.full_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= PATIENCE {
+                        owned.change_flow(consumer, &self.group, true);
+                    }
                 }
+                None => owned.full_since = None,
                 Some(since)
                     if since.elapsed() >= SHORTEST_PAUSE
                         && fill.iter().all(|(held, most)| *held <= most / 2) =>
@@ -217,7 +247,11 @@ impl Assignment {
     /// Goes on with what is in the log, and says how much is not.
     ///
     /// Only between rebalances: assigning anew would answer one.
-    pub(super) fn recover_positions(&mut self, consumer: &BaseConsumer<SourceContext>) {
+    pub(super) fn recover_positions(
+        &mut self,
+        consumer: &BaseConsumer<SourceContext>,
+        fetcher: &Fetcher,
+    ) {
         if !self.positions_lost
             || self
                 .recovered_at
@@ -255,7 +289,9 @@ impl Assignment {
             owned.paused_at = None;
         }
         // A pause outlives an assignment in librdkafka.
-        let moved = context::reassign(consumer, &list).and_then(|()| consumer.resume(&list));
+        let moved = fetcher
+            .assign(consumer, &list, context::reassign)
+            .and_then(|()| consumer.resume(&list));
         if let Err(error) = moved {
             self.positions_lost = true;
             for owned in &self.owned {
@@ -306,6 +342,13 @@ impl Assignment {
             .all(|owned| owned.shared.has_ended())
     }
 
+    /// Whether all tasks, of this assignment and earlier ones, have let go of
+    /// their messages.
+    pub(super) fn holds_no_messages(&self) -> bool {
+        let shared = self.owned.iter().map(|owned| &owned.shared);
+        shared.chain(&self.strays).all(|shared| shared.has_ended())
+    }
+
     /// Records of partitions that are still at work.
     pub(super) fn unfinished(&self) -> usize {
         self.owned
@@ -328,8 +371,8 @@ impl Assignment {
             .filter(move |owned| partitions.iter().any(|name| owned.is(name)))
     }
 
-    fn find(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
-        let handle = message.topic_ptr() as usize;
+    fn find(&mut self, message: &Fetched) -> Option<usize> {
+        let handle = message.topic_handle();
         let partition = message.partition();
         if let Some((topic, last, index)) = self.last
             && (topic, last) == (handle, partition)
@@ -398,6 +441,7 @@ impl Owned {
             return;
         }
         self.paused_at = pause.then(Instant::now);
+        self.full_since = None;
         tracing::info!(
             target: "eventkit::consumer",
             {

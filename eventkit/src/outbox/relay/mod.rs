@@ -5,6 +5,7 @@
 //! that listens for commits, and one that cleans and reports ([`care`]).
 
 mod care;
+mod client;
 mod lane;
 mod leases;
 mod sender;
@@ -34,7 +35,7 @@ const LANES: usize = 2;
 
 /// How long a relay that shuts down waits for acknowledgements; what is not
 /// acknowledged by then is left to the next one.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a task waits after an error before it tries again, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -231,7 +232,7 @@ pub struct RunningRelay {
 
 impl RunningRelay {
     /// Ends the relay in order: read no more, wait for the acknowledgements of what
-    /// was sent, for five seconds at most, and give back the leases, so that
+    /// was sent, for three seconds at most, and give back the leases, so that
     /// another relay takes over at once.
     ///
     /// # Errors

@@ -12,19 +12,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{Producer as _, PurgeConfig};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use super::client::{Client, acknowledged};
 use crate::error::Result;
 use crate::event::headers as names;
 use crate::ffi::append_header;
 use crate::kafka::Connection;
 use crate::outbox::headers;
 use crate::outbox::row::{Line, Place, Row};
-use crate::publisher::{
-    Client, RawRecord, enqueue, gapless_client, is_refusal, is_too_large, one_by_one_client,
-};
+use crate::publisher::{RawRecord, is_refusal, is_too_large};
 use crate::telemetry::propagation;
 
 /// librdkafka's own default.
@@ -38,17 +36,14 @@ const SILENCE: Duration = Duration::from_secs(10);
 const FATAL_CHECK: Duration = Duration::from_millis(20);
 
 /// How long to wait for the queue after it was told to give everything back.
-const PURGE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long to ask for a topic that was unknown before.
-const TOPIC_PATIENCE: Duration = Duration::from_secs(2);
+const PURGE_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Sender {
     connection: Connection,
-    client: Disposable,
+    client: Client,
     /// Bytes of one batch on the wire: what the topics allow, as far as it is known.
     batch_bytes: u32,
-    one_by_one: Option<Disposable>,
+    one_by_one: Option<Client>,
     /// Topics that the broker did not know.
     unknown: HashSet<String>,
 }
@@ -86,7 +81,7 @@ impl<'a> Batch<'a> {
 impl Sender {
     pub(super) fn new(connection: Connection) -> Result<Self> {
         Ok(Self {
-            client: Disposable::new(gapless_client(&connection, LARGEST_BATCH)?),
+            client: Client::gapless(&connection, LARGEST_BATCH)?,
             batch_bytes: LARGEST_BATCH,
             one_by_one: None,
             unknown: HashSet::new(),
@@ -126,7 +121,7 @@ impl Sender {
             if !self.unknown.contains(topic) {
                 continue;
             }
-            if is_known(&self.client, topic).await {
+            if self.client.knows(topic).await {
                 self.unknown.remove(topic);
                 continue;
             }
@@ -163,7 +158,7 @@ impl Sender {
                 batch.refuse(row, "its headers are not readable".into());
                 continue;
             };
-            match enqueue(&self.client, record).await {
+            match self.client.enqueue(record).await {
                 Ok(record) => queued.push((row, span, record)),
                 Err(error) if is_too_large(&error) => batch.refuse(row, error.to_string()),
                 Err(error) => {
@@ -173,11 +168,11 @@ impl Sender {
             }
         }
         let waiting = queued.len();
-        let acknowledged = join_all(queued.into_iter().map(|(row, span, record)| {
-            let waited = record.acknowledged().instrument(span.clone());
-            async move { (row, tell(&span, waited.await.map_err(|(error, _)| error))) }
+        let answers = join_all(queued.into_iter().map(|(row, span, record)| {
+            let waited = acknowledged(record).instrument(span.clone());
+            async move { (row, tell(&span, waited.await)) }
         }));
-        let (answers, ending) = wait(&self.client, acknowledged, waiting, end).await;
+        let (answers, ending) = wait(&self.client, answers, waiting, end).await;
         for (row, answer) in answers {
             match answer {
                 Ok(()) => batch.sent.published.push(row.place),
@@ -190,7 +185,7 @@ impl Sender {
             let halted = &batch.halted;
             move |row| !halted.contains(&row.line())
         });
-        if ending != Ending::Answered || self.client.client().fatal_error().is_some() {
+        if ending != Ending::Answered || self.client.has_failed() {
             self.begin_anew();
         }
         refusal && ending != Ending::TakenBack
@@ -226,10 +221,10 @@ impl Sender {
         until: Instant,
         end: Pin<&mut F>,
     ) {
-        let client = match &self.one_by_one {
-            Some(client) => (**client).clone(),
-            None => match one_by_one_client(&self.connection) {
-                Ok(client) => (**self.one_by_one.insert(Disposable::new(client))).clone(),
+        let client = match self.one_by_one.take() {
+            Some(client) => client,
+            None => match Client::one_by_one(&self.connection) {
+                Ok(client) => client,
                 Err(error) => {
                     batch.sent.waits = Some(error.to_string());
                     return;
@@ -259,8 +254,8 @@ impl Sender {
                 None => {}
             }
         }
-        if ending != Ending::Answered {
-            self.one_by_one = None;
+        if ending == Ending::Answered {
+            self.one_by_one = Some(client);
         }
         // Only together were they too large.
         let all_taken = !refused && batch.sent.waits.is_none() && ending == Ending::Answered;
@@ -271,37 +266,13 @@ impl Sender {
     }
 
     fn begin_anew(&mut self) {
-        match gapless_client(&self.connection, self.batch_bytes) {
-            Ok(client) => self.client = Disposable::new(client),
+        match Client::gapless(&self.connection, self.batch_bytes) {
+            Ok(client) => self.client = client,
             // Its settings were good before; the old one fails, and this is tried again.
             Err(error) => {
                 tracing::error!(target: "eventkit::outbox", %error, "no new producer");
             }
         }
-    }
-}
-
-/// A client whose end, which may wait for the broker, holds nobody up.
-struct Disposable(Option<Client>);
-
-impl Disposable {
-    fn new(client: Client) -> Self {
-        Self(Some(client))
-    }
-}
-
-impl std::ops::Deref for Disposable {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        self.0.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl Drop for Disposable {
-    fn drop(&mut self) {
-        let client = self.0.take();
-        std::thread::spawn(move || drop(client));
     }
 }
 
@@ -320,11 +291,11 @@ async fn send_line<'a>(
             return (published, Some((row, unreadable())));
         };
         let span = span(row);
-        let sent = match enqueue(client, record).await {
-            Ok(queued) => queued.acknowledged().instrument(span.clone()).await,
-            Err(error) => Err((error, None)),
+        let sent = match client.enqueue(record).await {
+            Ok(queued) => acknowledged(queued).instrument(span.clone()).await,
+            Err(error) => Err(error),
         };
-        match tell(&span, sent.map_err(|(error, _)| error)) {
+        match tell(&span, sent) {
             Ok(()) => published.push(row.place),
             Err(error) => return (published, Some((row, error))),
         }
@@ -364,7 +335,7 @@ async fn wait<T, F: Future<Output = ()>>(
             () = end.as_mut() => break Ending::TakenBack,
             () = tokio::time::sleep(FATAL_CHECK) => {}
         }
-        if client.client().fatal_error().is_some() {
+        if client.has_failed() {
             break Ending::Failed;
         }
         if begun.elapsed() >= silence {
@@ -377,7 +348,7 @@ async fn wait<T, F: Future<Output = ()>>(
             );
         }
     };
-    client.purge(PurgeConfig::default().queue().inflight().non_blocking());
+    client.take_back();
     let given_back = tokio::time::timeout(PURGE_PATIENCE, acknowledged).await;
     (given_back.unwrap_or_default(), ending)
 }
@@ -446,22 +417,6 @@ fn tell(span: &Span, sent: Result<(i32, i64), KafkaError>) -> Result<(), KafkaEr
             Err(error)
         }
     }
-}
-
-async fn is_known(client: &Client, topic: &str) -> bool {
-    let (client, topic) = (client.clone(), topic.to_owned());
-    let asked = tokio::task::spawn_blocking(move || {
-        let metadata = client
-            .client()
-            .fetch_metadata(Some(&topic), TOPIC_PATIENCE)?;
-        let known = metadata
-            .topics()
-            .iter()
-            .any(|found| found.name() == topic && !found.partitions().is_empty());
-        Ok::<bool, KafkaError>(known)
-    });
-    // No answer: then the record may wait for one.
-    asked.await.is_ok_and(|answer| answer.unwrap_or(true))
 }
 
 fn is_unknown_topic(error: &KafkaError) -> bool {

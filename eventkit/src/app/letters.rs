@@ -1,0 +1,116 @@
+//! Creates dead-letter topics that have room for whatever their sources hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::{Error, Result};
+use crate::kafka::{Connection, LoggedContext, Role};
+
+const LIMIT: &str = "max.message.bytes";
+/// A limit that is enough for the usual limit of a source, twice over.
+const USUAL_LIMIT: i32 = 2 << 20;
+/// Our headers around a record are some 2 KiB, most of it the error's text.
+const HEADER_ROOM: i32 = 64 << 10;
+
+/// Creates each `missing` topic, for the source topics whose letters it takes;
+/// `known` are the partitions of topics that exist. Says what went wrong.
+pub(super) async fn create(
+    connection: &Connection,
+    known: &BTreeMap<String, i32>,
+    missing: &BTreeMap<&str, BTreeSet<&str>>,
+    timeout: Duration,
+) -> Result<Vec<String>> {
+    let failed = |error| Error::kafka("creating topics", error);
+    let admin: AdminClient<LoggedContext> = connection
+        .client(Role::Producer, &[])
+        .create_with_context(LoggedContext)
+        .map_err(failed)?;
+    let options = AdminOptions::new()
+        .operation_timeout(Some(timeout))
+        .request_timeout(Some(timeout));
+    let sources: BTreeSet<&str> = missing.values().flatten().copied().collect();
+    let limits = limits(&admin, &options, &sources).await;
+    let limits: Vec<String> = missing
+        .values()
+        .map(|sources| limit(sources.iter().filter_map(|source| limits.get(*source))))
+        .collect();
+    let topics: Vec<NewTopic<'_>> = missing
+        .iter()
+        .zip(&limits)
+        .map(|((name, sources), limit)| NewTopic {
+            name,
+            num_partitions: sources
+                .iter()
+                .filter_map(|source| known.get(*source).copied())
+                .max()
+                .unwrap_or(1),
+            // The broker's own default.
+            replication: TopicReplication::Fixed(-1),
+            config: vec![(LIMIT, limit)],
+        })
+        .collect();
+    let answers = admin
+        .create_topics(&topics, &options)
+        .await
+        .map_err(failed)?;
+    Ok(answers
+        .into_iter()
+        .filter_map(Result::err)
+        // Another instance of the service was faster.
+        .filter(|(_, code)| *code != RDKafkaErrorCode::TopicAlreadyExists)
+        .map(|(topic, code)| format!("dead-letter topic `{topic}` cannot be created: {code}"))
+        .collect())
+}
+
+/// How large the topics' records may be, where the broker says so.
+async fn limits(
+    admin: &AdminClient<LoggedContext>,
+    options: &AdminOptions,
+    topics: &BTreeSet<&str>,
+) -> BTreeMap<String, i32> {
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|topic| ResourceSpecifier::Topic(topic))
+        .collect();
+    let unknown = |error: KafkaError| {
+        tracing::warn!(
+            target: "eventkit::app",
+            %error,
+            "the topics' `{LIMIT}` cannot be read: their dead-letter topics get {USUAL_LIMIT}, \
+             give them more if their records may be larger"
+        );
+    };
+    let described = match admin.describe_configs(&asked, options).await {
+        Ok(described) => described,
+        Err(error) => {
+            unknown(error);
+            return BTreeMap::new();
+        }
+    };
+    described
+        .into_iter()
+        .filter_map(|described| {
+            let described = described
+                .map_err(|code| unknown(KafkaError::AdminOp(code)))
+                .ok()?;
+            let limit = described.get(LIMIT)?.value.as_ref()?.parse().ok()?;
+            match described.specifier {
+                OwnedResourceSpecifier::Topic(topic) => Some((topic, limit)),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+fn limit<'a>(sources: impl Iterator<Item = &'a i32>) -> String {
+    sources
+        .map(|limit| limit.saturating_add(HEADER_ROOM))
+        .fold(USUAL_LIMIT, i32::max)
+        .to_string()
+}

@@ -1,0 +1,401 @@
+//! One topic, one group, the load on them, the workers, and who watches.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use eventkit_tests::{Admin, unique};
+
+use crate::child::Child;
+use crate::journal::{Entry, Event, Journal, Reader, What};
+use crate::load::{Load, Plan};
+use crate::oracle::{Evidence, Verdict};
+use crate::rng::Rng;
+use crate::servers::Cluster;
+use crate::watch::{Watch, Watched};
+use crate::worker::{Kind, Orders, Sabotage};
+
+/// Longest a group may take to go on after a fault.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Cooperative-sticky.
+    Cooperative,
+    /// KIP-848, where the broker assigns.
+    Consumer,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Protocol::Cooperative => "cooperative",
+            Protocol::Consumer => "consumer",
+        }
+    }
+}
+
+/// What a fault is run with.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) redis: String,
+    pub(crate) protocol: Protocol,
+    pub(crate) long: bool,
+    pub(crate) rng: Rng,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+impl Setting {
+    /// The number for a short run or for a long one.
+    pub(crate) fn either<T>(&self, short: T, long: T) -> T {
+        if self.long { long } else { short }
+    }
+}
+
+pub(crate) struct Scene {
+    pub(crate) topic: String,
+    pub(crate) group: String,
+    pub(crate) admin: Admin,
+    pub(crate) rng: Rng,
+    servers: String,
+    orders: Orders,
+    watch: Watch,
+    load: Option<Load>,
+    reader: Reader,
+    entries: Vec<Entry>,
+    done: HashSet<Event>,
+    /// How many of the written events are known to be settled, from the first.
+    settled: usize,
+    begun: Instant,
+    recovered: Vec<Duration>,
+    complaints: Vec<String>,
+    patience: Duration,
+}
+
+impl Scene {
+    /// On the cluster that all faults share.
+    pub(crate) async fn new(
+        setting: &Setting,
+        name: &str,
+        kind: Kind,
+        partitions: i32,
+    ) -> anyhow::Result<Self> {
+        Self::on(
+            setting,
+            &setting.cluster.servers(),
+            name,
+            kind,
+            partitions,
+            &[],
+        )
+        .await
+    }
+
+    pub(crate) async fn on(
+        setting: &Setting,
+        servers: &str,
+        name: &str,
+        kind: Kind,
+        partitions: i32,
+        topic_settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let topic = unique(name);
+        let group = format!("{topic}-group");
+        let admin = Admin::at(servers);
+        admin.create(&topic, partitions, topic_settings).await;
+        let journal = crate::place::home().join(format!("{topic}.journal"));
+        Journal::open(&journal)?;
+        let watch = Watch::start(Watched {
+            servers: servers.to_owned(),
+            group: group.clone(),
+            topic: topic.clone(),
+            partitions: partitions * 2,
+            letters: format!("{topic}.{group}.dlq"),
+            journal: journal.clone(),
+        })?;
+        let reader = Reader::open(&journal)?;
+        let orders = Orders {
+            kind,
+            servers: servers.to_owned(),
+            redis: Some(setting.redis.clone()),
+            group: group.clone(),
+            topic: topic.clone(),
+            journal,
+            work_ms: (0, 5),
+            lease_ms: 3_000,
+            shutdown_ms: 10_000,
+            properties: properties(setting.protocol),
+            sabotage: setting.sabotage,
+        };
+        Ok(Self {
+            topic,
+            group,
+            admin,
+            rng: setting.rng.clone(),
+            servers: servers.to_owned(),
+            orders,
+            watch,
+            load: None,
+            reader,
+            entries: Vec::new(),
+            done: HashSet::new(),
+            settled: 0,
+            begun: Instant::now(),
+            recovered: Vec::new(),
+            complaints: Vec::new(),
+            // What sabotage has broken will not come.
+            patience: setting
+                .sabotage
+                .map_or(PATIENCE, |_| Duration::from_secs(15)),
+        })
+    }
+
+    /// What a worker here is told by default.
+    pub(crate) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    /// Starts a worker; it may take a while until it has partitions.
+    pub(crate) fn worker(&self, orders: &Orders) -> anyhow::Result<Child> {
+        self.worker_under(Command::new(std::env::current_exe()?), orders)
+    }
+
+    /// Starts a worker by a command that takes its arguments.
+    pub(crate) fn worker_under(
+        &self,
+        mut command: Command,
+        orders: &Orders,
+    ) -> anyhow::Result<Child> {
+        command
+            .arg("worker")
+            .arg(serde_json::to_string(orders)?)
+            .env("RUST_LOG", "info")
+            .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
+        Child::start(&mut command, &self.log())
+    }
+
+    fn log(&self) -> PathBuf {
+        crate::place::home().join(format!("{}.log", unique(&self.topic)))
+    }
+
+    /// Starts workers and waits until each has partitions.
+    pub(crate) async fn workers(&self, count: usize) -> anyhow::Result<Vec<Child>> {
+        let orders = self.orders();
+        let mut workers = Vec::new();
+        for _ in 0..count {
+            workers.push(self.worker(&orders)?);
+        }
+        for worker in &mut workers {
+            worker.says("partition assigned", PATIENCE).await?;
+        }
+        Ok(workers)
+    }
+
+    pub(crate) fn load(&mut self, plan: Plan) {
+        let rng = Rng::new(self.rng.next());
+        self.load = Some(Load::start(&self.servers, &self.topic, plan, rng));
+    }
+
+    pub(crate) fn written(&self) -> usize {
+        let written = self.load.as_ref();
+        written.map_or(0, |load| load.read(<[_]>::len))
+    }
+
+    /// All that the handlers wrote down so far.
+    pub(crate) fn entries(&mut self) -> anyhow::Result<&[Entry]> {
+        let new = self.reader.read()?;
+        let done = new.iter().filter(|entry| entry.what == What::Done);
+        self.done.extend(done.map(|entry| entry.event));
+        self.entries.extend(new);
+        Ok(&self.entries)
+    }
+
+    pub(crate) fn effects(&mut self) -> anyhow::Result<usize> {
+        self.entries()?;
+        Ok(self.done.len())
+    }
+
+    pub(crate) fn committed(&self) -> std::collections::HashMap<i32, i64> {
+        self.watch.committed()
+    }
+
+    /// How many of the written events are done or buried, counted from the
+    /// first and up to the first that is not.
+    fn settled(&mut self) -> anyhow::Result<usize> {
+        self.entries()?;
+        let buried: HashSet<Event> = self
+            .watch
+            .read(|seen| seen.letters.iter().copied().collect());
+        let Some(load) = &self.load else { return Ok(0) };
+        let (done, from) = (&self.done, self.settled);
+        self.settled += load.read(|written| {
+            let open = written[from..].iter();
+            open.take_while(|written| {
+                done.contains(&written.event) || buried.contains(&written.event)
+            })
+            .count()
+        });
+        Ok(self.settled)
+    }
+
+    /// Waits until this holds.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut holds: impl FnMut(&mut Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while !holds(self)? {
+            if start.elapsed() > within {
+                bail!("not within {within:?}: {what}");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until work is under way: so many effects more than now.
+    pub(crate) async fn flows(&mut self, effects: usize) -> anyhow::Result<()> {
+        let wanted = self.effects()? + effects;
+        self.until("events flow", PATIENCE, |scene| {
+            Ok(scene.effects()? >= wanted)
+        })
+        .await
+    }
+
+    /// Waits until everything that was written up to half a second after the
+    /// fault is settled, and notes how long after the fault that is.
+    pub(crate) async fn recovers(&mut self, fault: Instant) {
+        let reach = Duration::from_millis(500);
+        tokio::time::sleep(reach.saturating_sub(fault.elapsed())).await;
+        let wanted = self.written();
+        let what = "the group goes on after the fault";
+        self.expect(what, |scene| Ok(scene.settled()? >= wanted))
+            .await;
+        self.recovered.push(fault.elapsed());
+    }
+
+    /// Waits until this holds; that it never did is one of the findings.
+    async fn expect(&mut self, what: &str, holds: impl FnMut(&mut Self) -> anyhow::Result<bool>) {
+        if let Err(error) = self.until(what, self.patience, holds).await {
+            self.complaints.push(error.to_string());
+        }
+    }
+
+    /// Waits until the load is written, settled and committed to its end.
+    pub(crate) async fn finishes(&mut self) -> anyhow::Result<()> {
+        if let Some(load) = &mut self.load {
+            load.complete().await?;
+        }
+        self.all_settled().await;
+        Ok(())
+    }
+
+    /// Stops the load; then as [`finishes`](Self::finishes).
+    pub(crate) async fn stops_and_finishes(&mut self) -> anyhow::Result<()> {
+        if let Some(load) = &mut self.load {
+            load.stop().await?;
+        }
+        self.all_settled().await;
+        Ok(())
+    }
+
+    async fn all_settled(&mut self) {
+        let written = self.written();
+        let what = "every event is settled";
+        self.expect(what, |scene| Ok(scene.settled()? >= written))
+            .await;
+        self.committed_to_the_end().await;
+    }
+
+    pub(crate) async fn committed_to_the_end(&mut self) {
+        let mut ends = self.admin.ends(&self.topic);
+        ends.retain(|_, end| *end > 0);
+        let ends = ends.into_iter().collect();
+        self.expect("the lag is 0", |scene| Ok(scene.committed() == ends))
+            .await;
+    }
+
+    /// Waits a moment longer, since what must not come cannot be awaited.
+    pub(crate) async fn verdict(mut self) -> anyhow::Result<Findings> {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.entries().context("reading the journal")?;
+        let written = self.load.as_ref().map(|load| load.read(<[_]>::to_vec));
+        let mut evidence = Evidence {
+            written: written.unwrap_or_default(),
+            entries: std::mem::take(&mut self.entries),
+            ..Evidence::default()
+        };
+        self.watch.read(|seen| {
+            evidence.letters.clone_from(&seen.letters);
+            evidence.commits.clone_from(&seen.commits);
+        });
+        Ok(Findings {
+            verdict: evidence.verdict(),
+            rounds: self.recovered.len().max(1),
+            recovered: self.recovered,
+            took: self.begun.elapsed(),
+            complaints: self.complaints,
+        })
+    }
+}
+
+fn properties(protocol: Protocol) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    let mut set = |name: &str, value: &str| properties.insert(name.into(), value.into());
+    // Often, so that a wrong commit is likely to be seen.
+    set("auto.commit.interval.ms", "100");
+    set("topic.metadata.refresh.interval.ms", "2000");
+    match protocol {
+        Protocol::Cooperative => {
+            set("session.timeout.ms", "3000");
+            set("heartbeat.interval.ms", "500");
+        }
+        // The broker says the rest.
+        Protocol::Consumer => {
+            set("group.protocol", "consumer");
+        }
+    }
+    properties
+}
+
+/// What a fault brought to light.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) verdict: Verdict,
+    pub(crate) rounds: usize,
+    pub(crate) recovered: Vec<Duration>,
+    pub(crate) took: Duration,
+    /// What else is not as promised, in words.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Findings {
+    /// Adds those of another scene of the same fault.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        let (sum, more) = (&mut self.verdict, other.verdict);
+        sum.events += more.events;
+        sum.lost += more.lost;
+        sum.duplicates += more.duplicates;
+        sum.disorder += more.disorder;
+        sum.commits_past += more.commits_past;
+        sum.commits_back += more.commits_back;
+        self.rounds += other.rounds;
+        self.recovered.extend(other.recovered);
+        self.took += other.took;
+        self.complaints.extend(other.complaints);
+        self
+    }
+
+    pub(crate) fn unless(&mut self, holds: bool, complaint: impl Into<String>) {
+        if !holds {
+            self.complaints.push(complaint.into());
+        }
+    }
+}
