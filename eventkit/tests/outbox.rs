@@ -12,6 +12,7 @@ use eventkit::outbox::{Outbox, OutboxError, Relay};
 use eventkit::prelude::*;
 use eventkit::{Message, handlers};
 use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr as Code;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Connection, Sqlite, SqlitePool};
 
@@ -509,6 +510,29 @@ async fn what_waits_for_the_broker_is_taken_back_when_the_lease_is_lost() {
         consume_from(&cluster.bootstrap_servers(), 3).await,
         [1, 2, 3]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_unknown_for_a_moment_blocks_nothing() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("notes", 1, 1).unwrap();
+    // As a broker says that has just started.
+    let unknown = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    cluster.topic_error("notes", unknown).unwrap();
+    let database = Database::new().await;
+    database.publish(&[note("a", 1)]).await;
+    let relay = relay(&database.outbox, &cluster.bootstrap_servers())
+        .kafka("topic.metadata.propagation.max.ms", "200")
+        .start()
+        .unwrap();
+    // Time for the row to be refused.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(database.outbox.blocked().await.unwrap(), []);
+    assert_eq!(database.count("outbox").await, 1);
+    let known = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    cluster.topic_error("notes", known).unwrap();
+    database.drains_to(0).await;
+    relay.shutdown().await.unwrap();
 }
 
 async fn consume_from(servers: &str, count: usize) -> Vec<u64> {

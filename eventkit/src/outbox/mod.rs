@@ -77,7 +77,7 @@
 //!
 //! - *The broker is away*: rows wait, and a warning says for how long.
 //! - *The broker refuses an event for good*, because it is too large or its topic
-//!   is unknown: the event, and what follows with its key in its topic, waits for
+//!   stays unknown for some ten seconds: the event, and what follows with its key in its topic, waits for
 //!   an operator, and an error is logged. Other keys go on. [`Outbox::blocked`]
 //!   lists such events, [`Outbox::retry`] tries one again when the reason is gone,
 //!   [`Outbox::set_aside`] takes it out of the way. Nothing is dropped.

@@ -42,11 +42,12 @@ impl Client {
     }
 
     fn new(connection: &Connection, settings: &[(&str, &str)]) -> Result<Self> {
-        let mut config = connection.client(Role::Producer, PRODUCER_DEFAULTS);
+        let mut defaults = PRODUCER_DEFAULTS.to_vec();
+        // How long an unknown topic may be one that is just being made.
+        defaults.push(("topic.metadata.propagation.max.ms", "5000"));
+        let mut config = connection.client(Role::Producer, &defaults);
         // Only the lease limits how long a record may wait.
         config.set("message.timeout.ms", "0");
-        // How long an unknown topic may be one that is just being made.
-        config.set("topic.metadata.propagation.max.ms", "5000");
         for (name, value) in settings {
             config.set(*name, *value);
         }

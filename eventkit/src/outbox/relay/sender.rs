@@ -32,6 +32,10 @@ const SMALLEST_BATCH: u32 = 16_000;
 /// How long the broker may be silent until it is said.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// How often, and how far apart, a topic must be unknown to be believed so.
+const TOPIC_ASKED: u32 = 6;
+const TOPIC_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often to see whether a client that does not answer has failed.
 const FATAL_CHECK: Duration = Duration::from_millis(20);
 
@@ -140,7 +144,7 @@ impl Sender {
         &mut self,
         batch: &mut Batch<'a>,
         until: Instant,
-        end: Pin<&mut F>,
+        mut end: Pin<&mut F>,
     ) -> bool {
         let mut failed: Vec<(&'a Row, KafkaError)> = Vec::new();
         let mut queued = Vec::with_capacity(batch.open.len());
@@ -172,7 +176,7 @@ impl Sender {
             let waited = acknowledged(record).instrument(span.clone());
             async move { (row, tell(&span, waited.await)) }
         }));
-        let (answers, ending) = wait(&self.client, answers, waiting, end).await;
+        let (answers, ending) = wait(&self.client, answers, waiting, end.as_mut()).await;
         for (row, answer) in answers {
             match answer {
                 Ok(()) => batch.sent.published.push(row.place),
@@ -180,6 +184,9 @@ impl Sender {
             }
         }
         failed.sort_by_key(|(row, _)| row.place.id);
+        if ending != Ending::TakenBack {
+            self.make_sure_of_unknown_topics(&failed, end).await;
+        }
         let refusal = self.judge(batch, failed);
         batch.open.retain({
             let halted = &batch.halted;
@@ -191,13 +198,39 @@ impl Sender {
         refusal && ending != Ending::TakenBack
     }
 
+    /// A broker that has just started may not know a topic that is there.
+    async fn make_sure_of_unknown_topics<F: Future<Output = ()>>(
+        &mut self,
+        failed: &[(&Row, KafkaError)],
+        mut end: Pin<&mut F>,
+    ) {
+        let doubtful: HashSet<&str> = failed
+            .iter()
+            .filter(|(_, error)| is_unknown_topic(error))
+            .map(|(row, _)| &*row.topic)
+            .collect();
+        for topic in doubtful {
+            let mut asked = 0;
+            while !self.client.knows(topic).await {
+                asked += 1;
+                if asked == TOPIC_ASKED {
+                    self.unknown.insert(topic.to_owned());
+                    break;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(TOPIC_PAUSE) => {}
+                    () = end.as_mut() => return,
+                }
+            }
+        }
+    }
+
     /// Sorts what failed: a topic that is not there is refused as it stands, the
     /// rest is open still.
     fn judge<'a>(&mut self, batch: &mut Batch<'a>, failed: Vec<(&'a Row, KafkaError)>) -> bool {
         let mut refusal = false;
         for (row, error) in failed {
-            if is_unknown_topic(&error) {
-                self.unknown.insert(row.topic.clone());
+            if is_unknown_topic(&error) && self.unknown.contains(&row.topic) {
                 batch.refuse(row, error.to_string());
                 continue;
             }
@@ -432,7 +465,6 @@ fn is_unknown_topic(error: &KafkaError) -> bool {
 
 fn is_refused(error: &KafkaError) -> bool {
     is_refusal(error)
-        || is_unknown_topic(error)
         || matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::InvalidTopic)
