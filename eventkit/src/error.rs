@@ -37,6 +37,10 @@ pub enum Error {
     /// The dedup store could not be reached or answered with an error.
     #[error(transparent)]
     Dedup(#[from] crate::dedup::DedupError),
+    /// An outbox's database could not be reached or answered with an error.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[error(transparent)]
+    Outbox(#[from] crate::outbox::OutboxError),
     /// The embedded broker was asked for more than it keeps.
     #[error("embedded broker: {0}")]
     Embedded(String),

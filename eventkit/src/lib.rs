@@ -39,11 +39,13 @@
 //!
 //! [`Event`](macro@Event) and [`handler`] are the macros, [`App`] runs a
 //! service, [`Publisher`] publishes, [`dedup`] and [`dlq`] say what happens to
-//! repeated and failed events, [`embedded`] is a broker for trying out.
+//! repeated and failed events, [`embedded`] is a broker for trying out,
+//! `outbox` publishes what a database transaction commits.
 //!
 //! # Features
 //!
 //! - `redis` (default): dedup over Redis.
+//! - `postgres`, `sqlite`: the transactional outbox, on `sqlx`; these need Rust 1.94.
 //! - `telemetry`: OpenTelemetry traces over Kafka headers, OTLP export.
 //! - `tls`: TLS and SASL towards Kafka, by the system's OpenSSL.
 
@@ -61,6 +63,8 @@ mod event;
 mod ffi;
 mod handler;
 mod kafka;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod outbox;
 pub mod prelude;
 mod publisher;
 pub mod telemetry;

@@ -18,6 +18,11 @@ pub fn redis_url() -> String {
     variable("REDIS_URL")
 }
 
+/// The PostgreSQL that all tests share; each test has a schema of its own.
+pub fn database_url() -> String {
+    variable("DATABASE_URL")
+}
+
 /// Where Jaeger takes spans.
 pub fn otlp_endpoint() -> String {
     variable("OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -223,3 +223,52 @@ async fn one_order_is_one_trace_through_five_services() {
         assert!(service.ends(Duration::from_secs(20)).await.success());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_runs_from_a_request_over_the_outbox_to_its_consumer() {
+    let admin = Admin::new();
+    for topic in ["trace-note-requests", "trace-notes"] {
+        admin.ensure(topic, 1).await;
+    }
+    let run = unique("notes");
+    let mut services = ["notes", "reader"].map(|name| service(name, &format!("{run}-{name}")));
+    for service in &mut services {
+        service.says("partition assigned").await;
+    }
+    let trace = uuid::Uuid::new_v4().simple().to_string();
+    let root = trace[..16].to_owned();
+    let request = RawRecord::of_type("NoteRequested.v1", &trace)
+        .key("a")
+        .payload(r#"{"order":"a"}"#)
+        .header("traceparent", format!("00-{trace}-{root}-01"));
+    RawWriter::new()
+        .write("trace-note-requests", &request)
+        .await;
+
+    let jaeger = Jaeger::new();
+    let mut spans = Vec::new();
+    eventually("Jaeger has the whole trace", async || {
+        spans = jaeger.trace(&trace);
+        spans.len() >= 4
+    })
+    .await;
+    assert_eq!(spans.len(), 4, "{spans:#?}");
+    let requested = find(&spans, "notes", "process trace-note-requests");
+    let created = find(&spans, "notes", "create trace-notes");
+    let sent = find(&spans, "notes", "send trace-notes");
+    let read = find(&spans, "reader", "process trace-notes");
+    assert_eq!(requested.parent.as_deref(), Some(&*root));
+    for (child, parent) in [(created, requested), (sent, created), (read, created)] {
+        assert_eq!(child.parent.as_ref(), Some(&parent.id), "{}", child.name);
+        has(
+            child,
+            "messaging.message.id",
+            &read.tag("messaging.message.id").unwrap(),
+        );
+    }
+    assert!(sent.tag("messaging.kafka.offset").is_some(), "{sent:?}");
+    for service in &mut services {
+        service.signal("TERM");
+        assert!(service.ends(Duration::from_secs(20)).await.success());
+    }
+}

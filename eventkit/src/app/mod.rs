@@ -8,6 +8,8 @@ mod settings;
 mod topics;
 
 pub(crate) use plan::{GroupTopology, Topology};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use running::Signals;
 pub use running::{HandlerStats, Running};
 pub use settings::{Settings, StartFrom};
 
@@ -39,6 +41,8 @@ pub struct App {
     default_types: BTreeMap<String, String>,
     settings: Option<Settings>,
     overrides: Vec<Override>,
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    relays: Vec<Box<dyn crate::outbox::AppRelay>>,
 }
 
 /// A call that stands over file and environment.
@@ -63,6 +67,8 @@ impl App {
             default_types: BTreeMap::new(),
             settings: None,
             overrides: Vec::new(),
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            relays: Vec::new(),
         }
     }
 
@@ -84,6 +90,18 @@ impl App {
     /// `redis_url` is given, memory on the embedded broker.
     pub fn dedup(mut self, store: impl DedupStore) -> Self {
         self.dedup = Some(Arc::new(store));
+        self
+    }
+
+    /// Publishes what stands in this outbox, as long as the App runs. Takes an
+    /// [`Outbox`](crate::outbox::Outbox), or a [`Relay`](crate::outbox::Relay) with
+    /// settings of its own.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub fn outbox<DB: crate::outbox::Database>(
+        mut self,
+        outbox: impl Into<crate::outbox::Relay<DB>>,
+    ) -> Self {
+        self.relays.push(Box::new(outbox.into()));
         self
     }
 

@@ -94,6 +94,17 @@ impl Plan {
                 Err(error) => found.push(error.to_string()),
             }
         }
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        for relay in &self.app.relays {
+            let patience = self.settings.startup_timeout;
+            match tokio::time::timeout(patience, relay.check()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => found.push(crate::error::chain(&error)),
+                Err(_) => found.push(format!(
+                    "an outbox's database does not answer within {patience:?}"
+                )),
+            }
+        }
         if found.is_empty() {
             Ok(Checked(self))
         } else {
@@ -230,9 +241,15 @@ impl Checked {
                 consumer::start(context.clone(), source)
             })
             .collect::<Result<Vec<_>>>()?;
-        Ok(Running::new(
+        #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), expect(unused_mut))]
+        let mut running = Running::new(
             app.name, topology, publisher, contexts, handles, broker, &settings,
-        ))
+        );
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        for relay in app.relays {
+            running.relay(relay)?;
+        }
+        Ok(running)
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Running {
     groups: Vec<GroupHandle>,
     broker: Option<EmbeddedBroker>,
     shutdown_timeout: Duration,
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    relays: Vec<crate::outbox::RunningRelay>,
 }
 
 /// What a handler did since its App started.
@@ -70,7 +72,16 @@ impl Running {
             groups,
             broker,
             shutdown_timeout: settings.shutdown_timeout,
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
+            relays: Vec::new(),
         }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn relay(&mut self, relay: Box<dyn crate::outbox::AppRelay>) -> Result<()> {
+        let connection = self.topology.connection.clone();
+        self.relays.push(relay.start(connection)?);
+        Ok(())
     }
 
     /// The App's publisher.
@@ -166,17 +177,20 @@ impl Running {
     ///
     /// [`Error::Unfinished`] when handlers were still running at the deadline,
     /// or the broker did not answer; what was not settled is delivered again.
-    pub async fn shutdown(self) -> Result<()> {
+    pub async fn shutdown(mut self) -> Result<()> {
         self.groups.iter().for_each(GroupHandle::drain);
         let patience = Instant::now() + self.shutdown_timeout;
         let end = patience + LAST_PATIENCE;
         if timeout_at(patience, self.ended()).await.is_err() {
             self.groups.iter().for_each(GroupHandle::kill);
         }
+        // After the handlers, whose last events the relays may still publish.
+        let relays = self.stop_relays();
         // A broker that does not answer would have one use up the other's time.
-        let (ended, flushed) = tokio::join!(
+        let (ended, flushed, _) = tokio::join!(
             timeout_at(end, self.ended()),
             timeout_at(end, self.publisher.flush(end - Instant::now())),
+            timeout_at(end, relays),
         );
         let flushed = flushed.unwrap_or_else(|_| {
             Err(Error::Unfinished(format!(
@@ -195,6 +209,22 @@ impl Running {
                 self.name
             ))),
         }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn stop_relays(&mut self) -> impl Future<Output = ()> + use<> {
+        let relays = std::mem::take(&mut self.relays).into_iter();
+        let ended = join_all(relays.map(crate::outbox::RunningRelay::shutdown));
+        async {
+            for error in ended.await.into_iter().filter_map(Result::err) {
+                tracing::error!(target: "eventkit::outbox", %error, "a relay did not end in order");
+            }
+        }
+    }
+
+    #[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+    fn stop_relays(&mut self) -> impl Future<Output = ()> + use<> {
+        std::future::ready(())
     }
 
     /// Resolves when all groups have ended, with the number of unfinished events.
@@ -239,7 +269,7 @@ impl std::fmt::Debug for Running {
 }
 
 /// SIGTERM and SIGINT.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -248,7 +278,7 @@ pub(super) struct Signals {
 
 impl Signals {
     #[cfg(unix)]
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let failed =
             |error: std::io::Error| Error::Settings(format!("listening for signals: {error}"));
@@ -259,7 +289,7 @@ impl Signals {
     }
 
     #[cfg(unix)]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -267,12 +297,12 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    pub(super) fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         Ok(Self {})
     }
 
     #[cfg(not(unix))]
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
     }
 }

@@ -12,8 +12,11 @@ mod stamp;
 
 pub use builder::PublisherBuilder;
 pub use message::Message;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use producer::DEFAULTS as PRODUCER_DEFAULTS;
 pub use producer::Published;
 pub(crate) use producer::{Producer, RawRecord, is_refusal, is_too_large};
+pub(crate) use stamp::Prepared;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,10 +25,10 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use tracing::{Instrument, Span};
 
-use crate::error::{PublishError, Result};
+use crate::error::{EncodeError, PublishError, Result};
 use crate::event::{CrossesServices, Event, IntoEvents, Outgoing, OutgoingEvent};
 use crate::handler::{Delivery, with_current};
-use stamp::{Prepared, Stamp};
+use stamp::Stamp;
 
 /// Publishes events to Kafka: idempotent, batched, acknowledged by all in-sync
 /// replicas.
@@ -109,9 +112,7 @@ impl Publisher {
     where
         E: Event<Kind: CrossesServices>,
     {
-        let event = OutgoingEvent::encode(message.event)?;
-        let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
-        self.send_prepared(&self.prepare(event, message.overrides(stamp)))
+        self.send_prepared(&prepared(&message, &self.inner.source)?)
             .await
     }
 
@@ -124,16 +125,7 @@ impl Publisher {
         &self,
         events: impl IntoEvents,
     ) -> Result<Vec<Published>, PublishError> {
-        let mut outgoing = Outgoing::default();
-        events.into_events(&mut outgoing)?;
-        let prepared: Vec<Prepared> = outgoing
-            .events
-            .into_iter()
-            .map(|event| {
-                let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
-                self.prepare(event, stamp)
-            })
-            .collect();
+        let prepared = prepared_all(events, &self.inner.source)?;
         self.send_all(&prepared).await
     }
 
@@ -204,6 +196,30 @@ impl Publisher {
             .await;
         published(event, &span, sent)
     }
+}
+
+/// One event as a call in the handler that runs, or outside, publishes it.
+pub(crate) fn prepared<E>(message: &Message<'_, E>, source: &str) -> Result<Prepared, EncodeError>
+where
+    E: Event<Kind: CrossesServices>,
+{
+    let event = OutgoingEvent::encode(message.event)?;
+    let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
+    Ok(Prepared::new(event, message.overrides(stamp), source))
+}
+
+/// The same for several.
+pub(crate) fn prepared_all(
+    events: impl IntoEvents,
+    source: &str,
+) -> Result<Vec<Prepared>, EncodeError> {
+    let mut outgoing = Outgoing::default();
+    events.into_events(&mut outgoing)?;
+    let prepare = |event: OutgoingEvent| {
+        let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
+        Prepared::new(event, stamp, source)
+    };
+    Ok(outgoing.events.into_iter().map(prepare).collect())
 }
 
 /// Tells the span how the event fared.

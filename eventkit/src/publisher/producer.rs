@@ -10,7 +10,8 @@ use super::client::Client;
 use crate::error::{Error, Result};
 use crate::kafka::{Connection, Role};
 
-const DEFAULTS: &[(&str, &str)] = &[
+/// librdkafka's settings, below those of the user.
+pub(crate) const DEFAULTS: &[(&str, &str)] = &[
     // No duplicate and no reordering by resending; implies acks=all.
     ("enable.idempotence", "true"),
     ("acks", "all"),

@@ -86,12 +86,44 @@ impl Prepared {
         }
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    pub(super) fn topic(&self) -> &'static str {
+    pub(crate) fn topic(&self) -> &'static str {
         self.event.topic
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn event_type(&self) -> &'static str {
+        self.event.event_type
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.event.payload
+    }
+
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        self.event.key.as_deref()
+    }
+
+    /// The span of an event that is stored now and sent by somebody else later.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn creation_span(&self) -> Span {
+        tracing::info_span!(
+            "create",
+            otel.name = format_args!("create {}", self.event.topic),
+            otel.kind = "producer",
+            messaging.system = "kafka",
+            messaging.operation.name = "create",
+            messaging.operation.type = "create",
+            messaging.destination.name = self.event.topic,
+            messaging.message.id = self.id,
+            messaging.message.conversation_id = self.correlation_id,
+            messaging.message.body.size = self.event.payload.len(),
+            cloudevents.event_type = self.event.event_type,
+        )
     }
 
     pub(super) fn span(&self) -> Span {
@@ -117,8 +149,20 @@ impl Prepared {
 
     pub(super) fn record(&self, span: &Span) -> RawRecord<'_> {
         let list = OwnedHeaders::new_with_capacity(12);
-        let put =
-            |name: &str, value: &str| append_header(&list, name.as_bytes(), Some(value.as_bytes()));
+        self.each_header(span, |name, value| append_header(&list, name, value));
+        RawRecord {
+            topic: self.event.topic,
+            partition: None,
+            key: self.key(),
+            payload: Some(&self.event.payload),
+            headers: list,
+        }
+    }
+
+    /// Visits the headers in the order in which they are written; `span` is the
+    /// one that consumers see as their cause.
+    pub(crate) fn each_header(&self, span: &Span, mut visit: impl FnMut(&[u8], Option<&[u8]>)) {
+        let mut put = |name: &str, value: &str| visit(name.as_bytes(), Some(value.as_bytes()));
         put(headers::SPEC_VERSION, "1.0");
         put(headers::ID, &self.id);
         put(headers::TYPE, self.event.event_type);
@@ -135,18 +179,11 @@ impl Prepared {
         let traced = propagation::inject(span, put);
         for (name, value) in self.stamp.trace.iter() {
             if !traced || name == headers::BAGGAGE.as_bytes() {
-                append_header(&list, name, value);
+                visit(name, value);
             }
         }
         for (name, value) in self.stamp.extra.iter() {
-            append_header(&list, name, value);
-        }
-        RawRecord {
-            topic: self.event.topic,
-            partition: None,
-            key: self.event.key.as_deref(),
-            payload: Some(&self.event.payload),
-            headers: list,
+            visit(name, value);
         }
     }
 
@@ -174,7 +211,7 @@ impl Prepared {
         self.stamp
             .subject
             .as_deref()
-            .or_else(|| std::str::from_utf8(self.event.key.as_deref()?).ok())
+            .or_else(|| std::str::from_utf8(self.key()?).ok())
             .filter(|subject| wire::is_clean(subject))
     }
 }

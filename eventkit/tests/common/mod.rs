@@ -151,8 +151,12 @@ pub async fn produce(broker: &EmbeddedBroker, topic: &str, records: impl IntoIte
 
 /// Reads the first `count` records of a topic, from all its partitions.
 pub async fn consume(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<Raw> {
+    consume_at(broker.bootstrap_servers(), topic, count).await
+}
+
+pub async fn consume_at(servers: &str, topic: &str, count: usize) -> Vec<Raw> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker.bootstrap_servers())
+        .set("bootstrap.servers", servers)
         .set("group.id", "reader")
         .set("auto.offset.reset", "earliest")
         .create()
@@ -184,6 +188,25 @@ pub async fn consume(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<
     })
     .await
     .unwrap()
+}
+
+/// How many records stand in a topic.
+pub async fn len_at(servers: &str, topic: &str) -> usize {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .create()
+        .unwrap();
+    let topic = topic.to_owned();
+    let asked = tokio::task::spawn_blocking(move || {
+        let patience = Duration::from_secs(5);
+        let metadata = consumer.fetch_metadata(Some(&topic), patience).unwrap();
+        let marks = metadata.topics()[0].partitions().iter().map(|partition| {
+            let marks = consumer.fetch_watermarks(&topic, partition.id(), patience);
+            marks.unwrap()
+        });
+        marks.map(|(low, high)| (high - low) as usize).sum()
+    });
+    asked.await.unwrap()
 }
 
 fn raw(message: &BorrowedMessage<'_>) -> Raw {

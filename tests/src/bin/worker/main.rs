@@ -2,11 +2,13 @@
 //!
 //! `worker <handler> --group … --topic … --results …` runs one handler, whose
 //! effects go to a Redis list; `worker trace <service>` runs one of the services
-//! that one order passes through.
+//! that one order passes through; `worker relay …` and `worker write …` are the
+//! two sides of an outbox.
 
 #![allow(missing_docs)]
 
 mod handlers;
+mod outbox;
 mod trace;
 
 use std::time::Duration;
@@ -20,6 +22,13 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first() {
         Some((what, rest)) if what == "trace" => trace::run(&rest[0], &rest[1]).await?,
+        Some((what, rest)) if what == "relay" => {
+            let _telemetry = eventkit::telemetry::init("relay")?;
+            outbox::relay(&rest[0], &rest[1]).await?;
+        }
+        Some((what, rest)) if what == "write" => {
+            outbox::write(&rest[0], &rest[1], &rest[2], &rest[3]).await?;
+        }
         Some((handler, rest)) => {
             let _telemetry = eventkit::telemetry::init("worker")?;
             service(handler, rest).await.run().await?;

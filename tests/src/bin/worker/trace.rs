@@ -3,7 +3,7 @@
 
 use eventkit::prelude::*;
 use eventkit::{HandlerDefinition, StartFrom, handlers};
-use eventkit_tests::app;
+use eventkit_tests::{TestOutbox, app};
 
 macro_rules! events {
     ($($name:ident, $event_type:literal, $topic:literal;)*) => {$(
@@ -20,6 +20,8 @@ events! {
     OrderPlaced, "OrderPlaced.v1", "trace-orders";
     StockReserved, "StockReserved.v1", "trace-stock";
     PaymentCharged, "PaymentCharged.v1", "trace-payments";
+    NoteRequested, "NoteRequested.v1", "trace-note-requests";
+    NoteTaken, "NoteTaken.v1", "trace-notes";
 }
 
 #[handler(event = "OrderRequested.v1")]
@@ -55,20 +57,40 @@ async fn count_order(_: OrderPlaced) {}
 #[handler(event = "PaymentCharged.v1")]
 async fn count_payment(_: PaymentCharged) {}
 
+#[handler(event = "NoteRequested.v1")]
+async fn take_note(request: NoteRequested, State(outbox): State<TestOutbox>) -> anyhow::Result<()> {
+    let mut tx = outbox.pool.begin().await?;
+    let order = request.order;
+    outbox.outbox.publish(&mut tx, &NoteTaken { order }).await?;
+    Ok(tx.commit().await?)
+}
+
+#[handler(event = "NoteTaken.v1")]
+async fn read_note(_: NoteTaken) {}
+
+/// A service that publishes by its outbox, in a schema of its group's name.
+async fn with_outbox(app: App, group: &str) -> anyhow::Result<App> {
+    let outbox = TestOutbox::open(&group.replace('-', "_"), "trace-notes").await;
+    outbox.outbox.migrate().await?;
+    Ok(app.state(outbox.clone()).outbox(outbox.relay()))
+}
+
 /// Runs one service; its group has a name of this run's own.
-pub(crate) async fn run(service: &str, group: &str) -> eventkit::Result<()> {
+pub(crate) async fn run(service: &str, group: &str) -> anyhow::Result<()> {
     let handlers: Vec<HandlerDefinition> = match service {
         "order" => handlers![place],
         "inventory" => handlers![reserve],
         "payment" => handlers![charge],
         "notification" => handlers![notify],
+        "notes" => handlers![take_note],
+        "reader" => handlers![read_note],
         "analytics" => handlers![count_order, count_payment],
         other => panic!("no service {other}"),
     };
     let _telemetry = eventkit::telemetry::init(service)?;
-    app(group)
-        .handlers(handlers)
-        .start_from(StartFrom::Latest)
-        .run()
-        .await
+    let mut app = app(group).handlers(handlers).start_from(StartFrom::Latest);
+    if service == "notes" {
+        app = with_outbox(app, group).await?;
+    }
+    Ok(app.run().await?)
 }
