@@ -33,6 +33,7 @@ fn cases(scale: Scale) -> Vec<Case> {
     vec![
         Case::new("eventkit", &load, eventkit),
         Case::new("bare", &load, bare::run),
+        Case::new("bare, by type", &load, bare::run_by_type),
         Case::new("defaults", &load, defaults::run),
         #[cfg(feature = "rival")]
         Case::new("ruststream", &load, rival::noop_run),
