@@ -283,7 +283,10 @@ impl Source {
     fn consumer_error(&mut self, error: KafkaError) -> Result<(), String> {
         let group = &*self.group.group;
         match error {
-            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => Err(
+            // The older process learns of it, or under KIP-848 the newer one.
+            KafkaError::MessageConsumptionFatal(
+                RDKafkaErrorCode::FencedInstanceId | RDKafkaErrorCode::UnreleasedInstanceId,
+            ) => Err(
                 "another process has the same `group.instance.id`: give each process its own"
                     .into(),
             ),

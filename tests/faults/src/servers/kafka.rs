@@ -48,6 +48,7 @@ impl Cluster {
             .zip(&ports)
             .map(|(id, (_, controller))| format!("{id}@127.0.0.1:{controller}"))
             .collect();
+        let name = eventkit_tests::unique(name);
         let mut brokers = Vec::new();
         for (id, (port, controller)) in (1..).zip(&ports) {
             let home = crate::place::home().join(format!("{name}-{id}"));
@@ -130,11 +131,12 @@ impl Broker {
             .args(["kafka.tools.StorageTool", "format"])
             .args(["-t", "eventkitEventkitEventk", "-c", "server.properties"])
             .output()?;
+        let said = String::from_utf8_lossy(&formatted.stdout);
         anyhow::ensure!(
             formatted.status.success(),
             "formatting {}: {}",
             self.home.display(),
-            String::from_utf8_lossy(&formatted.stderr)
+            said.trim_end()
         );
         Ok(())
     }
