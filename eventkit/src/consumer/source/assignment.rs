@@ -164,10 +164,12 @@ impl Assignment {
         owned.batch.push(message);
     }
 
-    /// Notes that a partition's messages were not only records.
+    /// Notes that a partition's messages were not only records: librdkafka counts
+    /// an error as one, and would go on behind a record too many after a pause.
     pub(super) fn receive_error(&mut self, message: &Fetched) {
         if let Some(index) = self.find(message) {
             self.owned[index].quiet_at = None;
+            self.positions_lost = true;
         }
     }
 
