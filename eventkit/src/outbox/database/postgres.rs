@@ -152,12 +152,18 @@ fn fetch(around: &str) -> String {
     )
 }
 
+/// Each row is looked up by its key: `OFFSET 0` leaves the planner no other way, as
+/// it would take for a table that was empty when its statistics were gathered.
+///
 /// That a published row is gone need not survive a crash of the database: it is
 /// published again then, with the same id. So the relay does not wait for the disk.
 const PUBLISHED: &str = "\
-    USING unnest($1::int2[], $2::int8[]) AS done (bucket, id), \
-        (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried \
-    WHERE o.bucket = done.bucket AND o.id = done.id";
+    USING (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried \
+    WHERE o.ctid = ANY (ARRAY(\
+        SELECT found.ctid FROM unnest($1::int2[], $2::int8[]) AS done (bucket, id) \
+        CROSS JOIN LATERAL (\
+            SELECT p.ctid FROM {outbox} AS p \
+            WHERE p.bucket = done.bucket AND p.id = done.id OFFSET 0) AS found))";
 
 /// Channels have no schemas; one that several share wakes more than it need.
 fn channel(names: &Names) -> String {
