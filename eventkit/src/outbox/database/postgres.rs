@@ -127,13 +127,14 @@ impl Sql {
     }
 }
 
+/// The innermost part of a fetch must be one walk along the primary key, whatever
+/// statistics say of a table that is empty one minute and full the next.
+const BEGIN_WALK: &str = "BEGIN READ ONLY; \
+    SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off";
+
 /// Reads bucket by bucket, each from its beginning: no position is kept, so a
 /// transaction that commits late is not passed by. Its row has a lower id than
 /// rows of its key that were written after its commit, and is read before them.
-///
-/// The innermost part must be one walk along the primary key, whatever the
-/// statistics of a table say that is empty one minute and full the next; so it
-/// has no condition of which the planner could expect much.
 fn fetch(around: &str) -> String {
     format!(
         "WITH held AS MATERIALIZED (\
@@ -152,12 +153,18 @@ fn fetch(around: &str) -> String {
     )
 }
 
+/// Each row is looked up by its key: `OFFSET 0` leaves the planner no other way, as
+/// it would take for a table that was empty when its statistics were gathered.
+///
 /// That a published row is gone need not survive a crash of the database: it is
 /// published again then, with the same id. So the relay does not wait for the disk.
 const PUBLISHED: &str = "\
-    USING unnest($1::int2[], $2::int8[]) AS done (bucket, id), \
-        (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried \
-    WHERE o.bucket = done.bucket AND o.id = done.id";
+    USING (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried \
+    WHERE o.ctid = ANY (ARRAY(\
+        SELECT found.ctid FROM unnest($1::int2[], $2::int8[]) AS done (bucket, id) \
+        CROSS JOIN LATERAL (\
+            SELECT p.ctid FROM {outbox} AS p \
+            WHERE p.bucket = done.bucket AND p.id = done.id OFFSET 0) AS found))";
 
 /// Channels have no schemas; one that several share wakes more than it need.
 fn channel(names: &Names) -> String {
@@ -318,14 +325,16 @@ impl Dialect for Postgres {
         } else {
             &sql.fetch
         };
+        let mut tx = pool.begin_with(BEGIN_WALK).await?;
         let rows = sqlx::query(statement.clone())
             .bind(relay)
             .bind(buckets)
             .bind(limits.rows_of_a_bucket)
             .bind(limits.rows)
             .bind(limits.bytes)
-            .fetch_all(pool)
+            .fetch_all(&mut *tx)
             .await?;
+        tx.commit().await?;
         rows.iter().map(row).collect()
     }
 
