@@ -31,7 +31,8 @@ pub fn tuned(job: &Job) -> Result<ClientConfig> {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
-        .set("queued.max.messages.kbytes", "16384");
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.max.bytes", "8388608");
     Ok(config)
 }
 
