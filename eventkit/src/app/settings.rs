@@ -51,7 +51,7 @@ pub struct Settings {
     /// Deliveries of one partition that run, or wait for their next attempt, at
     /// once. Default: 256.
     pub max_in_flight: usize,
-    /// Records of one partition held before it is paused. Default: 8192.
+    /// Records of one partition held before it is paused. Default: 4096.
     pub max_buffered: usize,
     /// Bytes held by a consumer group in this process, shared equally among its
     /// partitions; one that holds more than its share (of at least 256 KiB) is
@@ -101,7 +101,7 @@ impl Default for Settings {
             dedup_lease: Duration::from_secs(30),
             start_from: StartFrom::Earliest,
             max_in_flight: 256,
-            max_buffered: 8192,
+            max_buffered: 4096,
             max_buffered_bytes: 64 << 20,
             max_uncommitted: 100_000,
             create_dead_letter_topics: true,
