@@ -13,17 +13,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 
+use crate::__offline;
 use crate::app::GroupTopology;
-use crate::consumer::{
-    GroupContext, Inbound, Limits, Names, PartitionContext, Route, Routes, Stop,
-};
+use crate::consumer::{GroupContext, Inbound, Names, PartitionContext, Route, Routes, Stop};
 use crate::dlq::{DeadLetter, Failure, Story};
 use crate::event::wire::{Attributes, is_clean, is_traceparent};
 use crate::event::{Event, Record, headers};
 use crate::ffi;
-use crate::handler::{AppContext, Delivery, HandlerError, Shared};
-use crate::kafka::Connection;
-use crate::publisher::{Producer, Publisher};
+use crate::handler::{Delivery, HandlerError, Shared};
 
 const TOPIC: &str = "orders";
 const GROUP: &str = "group";
@@ -185,25 +182,4 @@ fn decode<E: Event>(record: Record) -> Option<Result<E, String>> {
     }
 }
 
-static CONTEXT: LazyLock<Arc<GroupContext>> = LazyLock::new(|| {
-    // A client that is told of no broker connects to none.
-    let producer = Producer::new(&Connection::default()).expect("a producer");
-    Arc::new(GroupContext {
-        group: GROUP.into(),
-        routes: Routes::default(),
-        handlers: Vec::new(),
-        handler_ids: Vec::new(),
-        app: Arc::new(AppContext {
-            states: Default::default(),
-            publisher: Publisher::new(producer, GROUP.into()),
-        }),
-        dedup: None,
-        limits: Limits {
-            in_flight: 1,
-            buffered: 1,
-            buffered_bytes: 1,
-            uncommitted: 1,
-            catch_up: std::time::Duration::ZERO,
-        },
-    })
-});
+static CONTEXT: LazyLock<Arc<GroupContext>> = LazyLock::new(|| __offline::group(GROUP, &[]));

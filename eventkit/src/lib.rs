@@ -82,9 +82,14 @@ pub use handler::{
 };
 pub use publisher::{Message, Published, Publisher, PublisherBuilder, Publishing};
 
+#[cfg(feature = "__counts")]
+#[doc(hidden)]
+pub mod __counts;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod __fuzz;
+#[cfg(any(feature = "__fuzz", feature = "__counts"))]
+mod __offline;
 
 /// What generated code calls. Not part of the API; changes without notice.
 #[doc(hidden)]

@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::running::Running;
 use super::{App, Broker, Settings, checks, topics};
 use crate::consumer::{
-    self, Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, Outage, Routes, SourceSettings,
+    self, DedupPlan, GroupContext, HandlerRuntime, Limits, Outage, Routes, SourceSettings,
 };
 use crate::dedup::{DedupStore, MemoryDedup};
 use crate::dlq::default_topic;
@@ -200,14 +198,15 @@ impl Checked {
                 .filter(|handler| group_of(&app.name, handler) == &**group)
                 .copied()
                 .collect();
+            let runtimes: Vec<HandlerRuntime> = members
+                .iter()
+                .map(|member| HandlerRuntime::new(group, member))
+                .collect();
             contexts.push(Arc::new(GroupContext {
                 group: group.clone(),
                 routes: routes(&members, &app.default_types),
-                handler_ids: members.iter().map(|member| id(group, member)).collect(),
-                handlers: members
-                    .iter()
-                    .map(|member| runtime(group, member))
-                    .collect(),
+                handler_ids: runtimes.iter().map(|runtime| runtime.id.clone()).collect(),
+                handlers: runtimes,
                 app: context.clone(),
                 dedup: dedup.as_ref().map(|store| DedupPlan {
                     store: store.clone(),
@@ -250,19 +249,6 @@ impl Checked {
             running.relay(relay)?;
         }
         Ok(running)
-    }
-}
-
-fn id(group: &str, handler: &HandlerDefinition) -> Arc<str> {
-    format!("{group}/{}", handler.name).into()
-}
-
-fn runtime(group: &str, definition: &HandlerDefinition) -> HandlerRuntime {
-    HandlerRuntime {
-        id: id(group, definition),
-        definition: *definition,
-        permits: definition.policy.concurrency.map(Semaphore::new),
-        counts: Counts::default(),
     }
 }
 

@@ -60,6 +60,17 @@ pub(crate) struct HandlerRuntime {
     pub(crate) counts: Counts,
 }
 
+impl HandlerRuntime {
+    pub(crate) fn new(group: &str, definition: &HandlerDefinition) -> Self {
+        Self {
+            id: format!("{group}/{}", definition.name).into(),
+            definition: *definition,
+            permits: definition.policy.concurrency.map(Semaphore::new),
+            counts: Counts::default(),
+        }
+    }
+}
+
 /// How often what happened, since the App started.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {

@@ -17,10 +17,16 @@ mod source;
 mod window;
 
 pub(crate) use group::{
-    Counts, DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, count,
+    DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, count,
 };
 pub(crate) use outage::Outage;
-pub(crate) use route::{Inbound, Routes};
+#[cfg(feature = "__counts")]
+pub(crate) use partition::{Partition, Shared};
 #[cfg(feature = "__fuzz")]
-pub(crate) use route::{Names, Route};
+pub(crate) use route::Names;
+#[cfg(any(feature = "__fuzz", feature = "__counts"))]
+pub(crate) use route::Route;
+pub(crate) use route::{Inbound, Routes};
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};
+#[cfg(feature = "__counts")]
+pub(crate) use window::Window;

@@ -20,8 +20,7 @@ use super::route::{Inbound, Route};
 use super::scheduler::{LaneId, Place, Scheduler, Ticket};
 use super::window::{Seq, Window};
 use crate::delivery::{Ending, Settled, Slot};
-use crate::event::Record;
-use crate::ffi::Fetched;
+use crate::event::{Received, Record};
 use crate::handler::{Among, Delivery, Order, Shared as SharedInbound};
 
 /// What source and partition say to one another without waiting.
@@ -136,7 +135,7 @@ enum Task {
     },
 }
 
-pub(crate) struct Partition {
+pub(crate) struct Partition<R> {
     context: Arc<PartitionContext>,
     shared: Arc<Shared>,
     window: Window,
@@ -146,7 +145,7 @@ pub(crate) struct Partition {
     /// gave up, at most its record.
     horizon: Seq,
     /// Received and not looked at.
-    incoming: std::vec::IntoIter<Fetched>,
+    incoming: std::vec::IntoIter<R>,
     /// Rooms of ended deliveries, by handler.
     spare: Vec<Vec<Slot>>,
     tally: Tally,
@@ -161,11 +160,11 @@ struct Tally {
     endings: Vec<[u64; 3]>,
 }
 
-impl Partition {
+impl<R: Received> Partition<R> {
     pub(crate) async fn run(
         context: Arc<PartitionContext>,
         shared: Arc<Shared>,
-        inbox: UnboundedReceiver<Vec<Fetched>>,
+        inbox: UnboundedReceiver<Vec<R>>,
     ) {
         let _ended = EndedOnDrop(shared.clone());
         let kill = context.stop.kill.clone();
@@ -192,7 +191,7 @@ impl Partition {
         }
     }
 
-    async fn serve(mut self, mut inbox: UnboundedReceiver<Vec<Fetched>>) {
+    async fn serve(mut self, mut inbox: UnboundedReceiver<Vec<R>>) {
         let drain = self.context.stop.drain.clone();
         let mut drained = pin!(drain.cancelled());
         loop {
@@ -278,17 +277,17 @@ impl Partition {
             }
             if let Some((ticket, work)) = self.scheduler.next() {
                 self.start(Some(ticket), None, work, cx);
-            } else if let Some(message) = self.incoming.next() {
-                self.receive(message, cx);
+            } else if let Some(received) = self.incoming.next() {
+                self.receive(received, cx);
             } else {
                 return;
             }
         }
     }
 
-    fn receive(&mut self, message: Fetched, cx: &mut Context<'_>) {
+    fn receive(&mut self, received: R, cx: &mut Context<'_>) {
         let context = self.context.clone();
-        let record = Record::fetched(context.topic.clone(), message);
+        let record = received.into_record(context.topic.clone());
         let (offset, bytes) = (record.offset, record.size());
         match context.routes.route(record, &context.group.names()) {
             Route::Skip => {

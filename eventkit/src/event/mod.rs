@@ -23,7 +23,7 @@ pub use kind::{Command, CrossesServices, Domain, EventKind, Integration, Kind};
 pub use metadata::Metadata;
 pub(crate) use outgoing::OutgoingEvent;
 pub use outgoing::{IntoEvents, Outgoing};
-pub(crate) use record::Record;
+pub(crate) use record::{Received, Record};
 
 use std::borrow::Cow;
 

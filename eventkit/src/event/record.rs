@@ -27,17 +27,31 @@ enum Content {
     Copied(Copied),
 }
 
-impl Record {
-    pub(crate) fn fetched(topic: Arc<str>, mut message: Fetched) -> Self {
-        message.read_headers();
-        Self {
+/// What a partition is sent, and makes a record of when its turn comes.
+pub(crate) trait Received {
+    fn into_record(self, topic: Arc<str>) -> Record;
+}
+
+impl Received for Fetched {
+    fn into_record(mut self, topic: Arc<str>) -> Record {
+        self.read_headers();
+        Record {
             topic,
-            partition: message.partition(),
-            offset: message.offset(),
-            content: Content::Fetched(message),
+            partition: self.partition(),
+            offset: self.offset(),
+            content: Content::Fetched(self),
         }
     }
+}
 
+#[cfg(feature = "__counts")]
+impl Received for Record {
+    fn into_record(self, topic: Arc<str>) -> Record {
+        Self { topic, ..self }
+    }
+}
+
+impl Record {
     pub(crate) fn key(&self) -> Option<&[u8]> {
         match &self.content {
             Content::Fetched(message) => message.key(),
@@ -234,7 +248,7 @@ impl RecordBuilder {
     }
 }
 
-#[cfg(any(test, feature = "__fuzz"))]
+#[cfg(any(test, feature = "__fuzz", feature = "__counts"))]
 impl Record {
     /// A record that never saw a broker.
     pub(crate) fn for_test(
