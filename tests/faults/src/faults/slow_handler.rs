@@ -21,7 +21,7 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
     }
     let mut workers = scene.workers_with(2, &orders).await?;
     scene.load(Plan {
-        keys: setting.either(10_000, 40),
+        keys: 10_000,
         events: setting.either(60, 400),
         ..Plan::default()
     });
