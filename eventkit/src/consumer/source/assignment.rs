@@ -214,26 +214,23 @@ impl Assignment {
         let limits = self.group.limits;
         let share = limits.buffered_bytes / self.owned.len().max(1);
         let bytes = share.max(SMALLEST_SHARE.min(limits.buffered_bytes));
-        let fill = |owned: &Owned| {
-            let shared = &owned.shared;
-            let fill = [
-                shared.buffered() as f64 / limits.buffered as f64,
-                shared.buffered_bytes() as f64 / bytes as f64,
-                shared.window() as f64 / limits.uncommitted as f64,
-            ];
-            fill.into_iter().fold(0.0, f64::max)
+        let held = |owned: &Owned| {
+            let records = owned.shared.buffered() as f64 / limits.buffered as f64;
+            let bytes = owned.shared.buffered_bytes() as f64 / bytes as f64;
+            records.max(bytes)
         };
         let flows = |owned: &&Owned| !owned.draining && !owned.paused;
         let starving = self
             .owned
             .iter()
             .filter(flows)
-            .any(|owned| fill(owned) < STARVING);
+            .any(|owned| held(owned) < STARVING);
         self.crowded = false;
         for owned in self.owned.iter_mut().filter(|owned| !owned.draining) {
-            let full = fill(owned);
+            let held = held(owned);
+            let uncommitted = owned.shared.window() as f64 / limits.uncommitted as f64;
             if owned.paused {
-                if full <= RESUME {
+                if held <= RESUME && uncommitted <= ENOUGH {
                     owned.change_flow(consumer, &self.group, false);
                 }
                 continue;
@@ -241,9 +238,11 @@ impl Assignment {
             let rested = owned
                 .paused_at
                 .is_none_or(|at| at.elapsed() >= BETWEEN_PAUSES);
-            if full >= 1.0 && starving && rested {
+            // What one stuck key leaves uncommitted does not go by waiting.
+            let full = uncommitted >= 1.0 || (held >= 1.0 && starving);
+            if full && rested {
                 owned.change_flow(consumer, &self.group, true);
-            } else if full >= 1.0 || (full >= ENOUGH && !starving) {
+            } else if full || held >= 1.0 || (held >= ENOUGH && !starving) {
                 self.crowded = true;
             }
         }
