@@ -22,11 +22,10 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
         });
         scene.recovers(begun).await;
         scene.stops_and_finishes().await?;
-        let committed = scene.committed().len();
-        scene.unless(
-            committed == 8,
-            format!("of 8 partitions {committed} are committed"),
-        );
+        // Of the new ones, those that have events; that they are committed to
+        // their end was awaited above.
+        let added = scene.committed().into_keys().filter(|it| *it >= 4).count();
+        scene.unless(added > 0, "no partition that was added is committed");
         findings.push(scene.verdict().await?);
     }
     Ok(findings
