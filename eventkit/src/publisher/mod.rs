@@ -17,6 +17,8 @@ pub(crate) use producer::DEFAULTS as PRODUCER_DEFAULTS;
 pub use producer::Published;
 pub(crate) use producer::{Producer, RawRecord, is_refusal, is_too_large};
 pub(crate) use stamp::Prepared;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use stamp::send_span;
 
 use std::pin::Pin;
 use std::sync::Arc;

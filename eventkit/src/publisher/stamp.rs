@@ -62,6 +62,35 @@ impl Stamp {
     }
 }
 
+/// The span of an event on its way to the broker. A relay does not know the
+/// correlation id: the span below which it sends has it.
+pub(crate) fn send_span(
+    topic: &str,
+    event_type: &str,
+    id: &str,
+    correlation_id: Option<&str>,
+    size: usize,
+) -> Span {
+    tracing::info_span!(
+        "send",
+        otel.name = format_args!("send {topic}"),
+        otel.kind = "producer",
+        otel.status_code = tracing::field::Empty,
+        otel.status_description = tracing::field::Empty,
+        error.type = tracing::field::Empty,
+        messaging.system = "kafka",
+        messaging.operation.name = "send",
+        messaging.operation.type = "send",
+        messaging.destination.name = topic,
+        messaging.destination.partition.id = tracing::field::Empty,
+        messaging.kafka.offset = tracing::field::Empty,
+        messaging.message.id = id,
+        messaging.message.conversation_id = correlation_id,
+        messaging.message.body.size = size,
+        cloudevents.event_type = event_type,
+    )
+}
+
 /// An event that can be sent as often as it takes, always the same.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -127,23 +156,12 @@ impl Prepared {
     }
 
     pub(super) fn span(&self) -> Span {
-        tracing::info_span!(
-            "send",
-            otel.name = format_args!("send {}", self.event.topic),
-            otel.kind = "producer",
-            otel.status_code = tracing::field::Empty,
-            otel.status_description = tracing::field::Empty,
-            error.type = tracing::field::Empty,
-            messaging.system = "kafka",
-            messaging.operation.name = "send",
-            messaging.operation.type = "send",
-            messaging.destination.name = self.event.topic,
-            messaging.destination.partition.id = tracing::field::Empty,
-            messaging.kafka.offset = tracing::field::Empty,
-            messaging.message.id = self.id,
-            messaging.message.conversation_id = self.correlation_id,
-            messaging.message.body.size = self.event.payload.len(),
-            cloudevents.event_type = self.event.event_type,
+        send_span(
+            self.event.topic,
+            self.event.event_type,
+            &self.id,
+            Some(&self.correlation_id),
+            self.event.payload.len(),
         )
     }
 

@@ -22,7 +22,7 @@ use crate::ffi::append_header;
 use crate::kafka::Connection;
 use crate::outbox::headers;
 use crate::outbox::row::{Line, Place, Row};
-use crate::publisher::{RawRecord, is_refusal, is_too_large};
+use crate::publisher::{RawRecord, is_refusal, is_too_large, send_span};
 use crate::telemetry::propagation;
 
 /// librdkafka's own default.
@@ -402,22 +402,12 @@ fn record(row: &Row) -> Option<RawRecord<'_>> {
 
 /// The second half of a publication, below the span that wrote the row.
 fn span(row: &Row) -> Span {
-    let span = tracing::info_span!(
-        "send",
-        otel.name = format_args!("send {}", row.topic),
-        otel.kind = "producer",
-        otel.status_code = tracing::field::Empty,
-        otel.status_description = tracing::field::Empty,
-        error.type = tracing::field::Empty,
-        messaging.system = "kafka",
-        messaging.operation.name = "send",
-        messaging.operation.type = "send",
-        messaging.destination.name = row.topic,
-        messaging.destination.partition.id = tracing::field::Empty,
-        messaging.kafka.offset = tracing::field::Empty,
-        messaging.message.id = row.event_id,
-        messaging.message.body.size = row.payload.len(),
-        cloudevents.event_type = row.event_type,
+    let span = send_span(
+        &row.topic,
+        &row.event_type,
+        &row.event_id,
+        None,
+        row.payload.len(),
     );
     if !span.is_disabled() {
         let (mut parent, mut state) = (None, None);
