@@ -32,6 +32,7 @@ pub(crate) fn group(name: &str, handlers: &[HandlerDefinition]) -> Arc<GroupCont
             publisher: Publisher::new(producer, name.into()),
         }),
         dedup: None,
+        inbox: None,
         limits: Limits {
             in_flight: 256,
             buffered: 4_096,

@@ -40,12 +40,12 @@
 //! [`Event`](macro@Event) and [`handler`] are the macros, [`App`] runs a
 //! service, [`Publisher`] publishes, [`dedup`] and [`dlq`] say what happens to
 //! repeated and failed events, [`embedded`] is a broker for trying out,
-//! `outbox` publishes what a database transaction commits.
+//! `outbox` publishes what a database transaction commits, `inbox` takes effect in one.
 //!
 //! # Features
 //!
 //! - `redis` (default): dedup over Redis.
-//! - `postgres`, `sqlite`: the transactional outbox, on `sqlx`; these need Rust 1.94.
+//! - `postgres`, `sqlite`: the transactional outbox and inbox, on `sqlx`; these need Rust 1.94.
 //! - `telemetry`: OpenTelemetry traces over Kafka headers, OTLP export.
 //! - `tls`: TLS and SASL towards Kafka, by the system's OpenSSL.
 
@@ -54,6 +54,8 @@ extern crate self as eventkit;
 
 mod app;
 mod consumer;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod database;
 pub mod dedup;
 mod delivery;
 pub mod dlq;
@@ -62,6 +64,8 @@ mod error;
 mod event;
 mod ffi;
 mod handler;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod inbox;
 mod kafka;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod outbox;
@@ -99,6 +103,9 @@ pub mod __private {
     pub use crate::handler::{
         __MISWRITTEN as MISWRITTEN, __blocking as blocking, __dedup_key as dedup_key,
         __define as define, __spawned as spawned, Call, Dedup, Linked, Policy, Registered,
+        Transaction,
     };
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub use crate::inbox::__tx as tx;
     pub use inventory;
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/sqlite.rs"]
+mod sqlite;
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use eventkit::prelude::*;
 use eventkit::{Message, handlers};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::RDKafkaRespErr as Code;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlite::SqliteFile;
 use sqlx::{Connection, Sqlite, SqlitePool};
 
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
@@ -30,26 +32,22 @@ fn note(key: &str, n: u64) -> Noted {
     }
 }
 
-/// A database in a file of its own, gone at the end.
 struct Database {
     pool: SqlitePool,
     outbox: Outbox<Sqlite>,
-    path: std::path::PathBuf,
+    _file: SqliteFile,
 }
 
 impl Database {
     async fn new() -> Self {
-        let name = format!("eventkit-outbox-{}.sqlite", uuid::Uuid::new_v4());
-        let path = std::env::temp_dir().join(name);
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let pool = SqlitePoolOptions::new().connect_with(options).await;
-        let pool = pool.unwrap();
-        let outbox = Outbox::new("shop", pool.clone());
+        let file = SqliteFile::new().await;
+        let outbox = Outbox::new("shop", file.pool.clone());
         outbox.migrate().await.unwrap();
-        Self { pool, outbox, path }
+        Self {
+            pool: file.pool.clone(),
+            outbox,
+            _file: file,
+        }
     }
 
     async fn publish(&self, events: &[Noted]) {
@@ -90,16 +88,6 @@ impl Database {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("{last} rows are left, not {left}");
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        for end in ["", "-wal", "-shm"] {
-            let mut path = self.path.clone().into_os_string();
-            path.push(end);
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 
@@ -576,7 +564,7 @@ async fn other_names_are_taken_and_illegal_ones_refused() {
     assert_eq!(outbox.stats().await.unwrap().backlog, 1);
     assert_eq!(database.outbox.stats().await.unwrap().backlog, 0);
     let error = named("x\"; DROP TABLE y; --").build().unwrap_err();
-    assert!(matches!(error, OutboxError::Name { .. }), "{error}");
+    assert!(matches!(error, OutboxError::Setting(_)), "{error}");
     let error = named("mail").schema("shop").build().unwrap_err();
     assert!(
         error.to_string().contains("SQLite has no schemas"),

@@ -10,7 +10,7 @@ use syn::Type;
 use syn::spanned::Spanned;
 
 use super::parse::Function;
-use super::validate::{Dedup, Handler, Policy, Runs, event_parameter, names_no_type};
+use super::validate::{Dedup, Handler, Policy, Runs, event_parameter, names_no_type, transaction};
 use crate::duration;
 
 pub(super) fn handler(function: &Function, handler: &Handler<'_>) -> TokenStream {
@@ -90,58 +90,81 @@ fn registered(function: &Function, definition: &TokenStream) -> TokenStream {
     }
 }
 
-/// The types of the parameters, each behind a name that is one token long.
+/// The parameters. The type of each stands behind a name that is one token long.
 struct Parameters<'a> {
-    named: Vec<(Ident, &'a Type)>,
+    all: Vec<Parameter<'a>>,
+}
+
+struct Parameter<'a> {
+    name: Ident,
+    ty: &'a Type,
+    /// The database of a transaction, which is lent to the handler and not made
+    /// from its delivery.
+    database: Option<&'a Type>,
 }
 
 impl<'a> Parameters<'a> {
     fn of(handler: &Handler<'a>) -> Self {
         let types = handler.parameters.iter().enumerate();
-        let named = types.map(|(i, ty)| (Ident::new(&format!("__Parameter{i}"), ty.span()), *ty));
-        Self {
-            named: named.collect(),
-        }
+        let all = types.map(|(i, ty)| Parameter {
+            name: Ident::new(&format!("__Parameter{i}"), ty.span()),
+            ty,
+            database: transaction(ty),
+        });
+        Self { all: all.collect() }
     }
 
     /// The names' definitions, to stand where the others are used.
     fn types(&self) -> TokenStream {
-        self.each(|name, ty| quote!(type #name = #ty;))
+        self.made()
+            .map(|Parameter { name, ty, .. }| quote!(type #name = #ty;))
+            .collect()
     }
 
     fn events(&self) -> TokenStream {
-        let events = self.each(
-            |name, _| quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::EVENT,),
+        let events = self.made().map(
+            |Parameter { name, .. }| quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::EVENT,),
         );
-        quote!(&[#events])
+        quote!(&[#(#events)*])
     }
 
     fn needs(&self) -> TokenStream {
-        let needs = self.each(|name, _| {
-            quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::requirements(needs);)
+        let needs = self.all.iter().map(|Parameter { name, database, .. }| match database {
+            None => quote_spanned!(name.span()=> <#name as ::eventkit::FromDelivery>::requirements(needs);),
+            Some(database) => {
+                quote_spanned!(name.span()=> ::eventkit::Requirements::transaction::<#database>(needs);)
+            }
         });
-        quote!(|needs| { #needs })
+        quote!(|needs| { #(#needs)* })
     }
 
-    fn make(&self, delivery: &Ident, values: &[Ident]) -> TokenStream {
-        let mut values = values.iter();
-        self.each(|name, _| {
-            let value = values.next();
+    fn make(&self, delivery: &Ident, lent: &Ident, values: &[Ident]) -> TokenStream {
+        let made = self.all.iter().zip(values);
+        made.map(|(Parameter { name, database, .. }, value)| match database {
             // The first line is only there to be wrong in the same words as the
             // definition: the compiler says the same thing once.
-            quote_spanned! {name.span()=>
+            None => quote_spanned! {name.span()=>
                 let _ = <#name as ::eventkit::FromDelivery>::EVENT;
                 let #value = <#name as ::eventkit::FromDelivery>::from_delivery(#delivery).await?;
-            }
+            },
+            Some(database) => quote_spanned! {name.span()=>
+                let #value = ::eventkit::__private::tx::<#database>(#lent)?;
+            },
         })
+        .collect()
     }
 
-    fn each(&self, write: impl FnMut(&Ident, &Type) -> TokenStream) -> TokenStream {
-        let mut write = write;
-        self.named
+    fn takes_transaction(&self) -> bool {
+        self.all
             .iter()
-            .map(|(name, ty)| write(name, ty))
-            .collect()
+            .any(|parameter| parameter.database.is_some())
+    }
+
+    /// Those that are made from the delivery.
+    fn made(&self) -> impl Iterator<Item = &Parameter<'a>> {
+        self.all
+            .iter()
+            .filter(|parameter| parameter.database.is_none())
     }
 }
 
@@ -150,11 +173,12 @@ fn call(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_>)
     let name = &function.signature.ident;
     let local = |name: &str| Ident::new(name, Span::mixed_site());
     let delivery = local("delivery");
+    let lent = local("transaction");
     let values: Vec<Ident> = (0..handler.parameters.len())
         .map(|i| local(&format!("parameter{i}")))
         .collect();
     let types = parameters.types();
-    let make = parameters.make(&delivery, &values);
+    let make = parameters.make(&delivery, &lent, &values);
     let outcome = |returned| match handler.returns {
         None => {
             quote_spanned!(name.span()=> <() as ::eventkit::IntoOutcome>::into_outcome(#returned))
@@ -193,11 +217,25 @@ fn call(function: &Function, handler: &Handler<'_>, parameters: &Parameters<'_>)
     let future = quote_spanned!(name.span()=>
         impl ::core::future::Future<Output = ::eventkit::Outcome> + ::core::marker::Send
     );
+    let inbox = handler.inbox.then(|| {
+        quote!(
+            const INBOX: bool = true;
+        )
+    });
+    let lent = match parameters.takes_transaction() {
+        true => quote!(#lent),
+        false => quote!(_),
+    };
     quote! {
         #[automatically_derived]
         #[allow(deprecated)]
         impl ::eventkit::__private::Call for #name {
-            fn call(#delivery: &::eventkit::Delivery) -> #future {
+            #inbox
+
+            fn call(
+                #delivery: &::eventkit::Delivery,
+                #lent: ::core::option::Option<&mut ::eventkit::__private::Transaction>,
+            ) -> #future {
                 #types
                 #run
             }

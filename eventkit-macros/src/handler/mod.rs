@@ -1,7 +1,8 @@
-//! `#[handler(…)]`: the function as it was written, and beside it what
-//! `handlers![…]` and the linker find it by.
+//! `#[handler(…)]`: the function as it was written, but for the lifetime of a
+//! transaction, and beside it what `handlers![…]` and the linker find it by.
 
 mod expand;
+mod lend;
 mod parse;
 mod validate;
 
@@ -12,7 +13,7 @@ use parse::Function;
 
 pub(crate) fn attribute(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let mut written = item.clone();
+    let mut written = lend::lifetimes(item.clone());
     let Some(function) = Function::parse(item, &mut errors) else {
         written.extend(errors.into_compile_errors());
         return written;

@@ -11,6 +11,7 @@ const KNOWN: &[Known] = &[
     known("event", "event = \"OrderPlaced.v1\""),
     known("retry", "retry(attempts = 5, backoff = \"100ms..10s\")"),
     known("dedup", "dedup(ttl = \"7d\")"),
+    known("inbox", "inbox"),
     known("timeout", "timeout = \"5s\""),
     known("concurrency", "concurrency = 16"),
     known("order", "order = key"),

@@ -18,6 +18,7 @@ pub(super) struct Handler<'a> {
     pub(super) event: LitStr,
     pub(super) name: String,
     pub(super) runs: Runs,
+    pub(super) inbox: bool,
     pub(super) parameters: Vec<&'a Type>,
     pub(super) returns: Option<&'a Type>,
     pub(super) policy: Policy,
@@ -71,10 +72,12 @@ pub(super) fn handler<'a>(
     let name = name(signature, options, errors);
     let runs = runs(signature, options, errors);
     let policy = policy(options, errors);
+    let inbox = inbox(signature, options, &parameters, errors);
     Some(Handler {
         event: event?,
         name,
         runs,
+        inbox,
         parameters,
         returns,
         policy,
@@ -223,6 +226,69 @@ fn runs(signature: &Signature, options: &Options, errors: &mut Errors) -> Runs {
             Runs::Blocking
         }
     }
+}
+
+/// Whether the handler runs in a transaction, which is on its partition's task
+/// and does what `dedup` would.
+fn inbox(
+    signature: &Signature,
+    options: &Options,
+    parameters: &[&Type],
+    errors: &mut Errors,
+) -> bool {
+    let inbox = options.flag("inbox", errors);
+    let mut transactions = parameters.iter().filter(|ty| transaction(ty).is_some());
+    let (first, second) = (transactions.next(), transactions.next());
+    if !inbox {
+        if let Some(ty) = first {
+            errors.at(
+                ty,
+                "the transaction is the inbox's: write `#[handler(event = \"…\", inbox)]`",
+            );
+        }
+        return false;
+    }
+    if let Some(ty) = second {
+        errors.at(ty, "there is one transaction: take it once");
+    }
+    for (option, why) in [
+        (
+            "dedup",
+            "the inbox knows what was handled by itself: remove `dedup`",
+        ),
+        (
+            "parallel",
+            "a handler with `inbox` runs on its partition's task, beside those of other keys: remove `parallel`",
+        ),
+    ] {
+        if let Some(name) = options.name(option) {
+            errors.at(name, why);
+        }
+    }
+    if signature.asyncness.is_none() {
+        errors.at(
+            signature.fn_token,
+            "a handler with `inbox` waits for its database: make it an `async fn`",
+        );
+    }
+    true
+}
+
+/// The database of a parameter that is a `Tx`, known by its name.
+pub(super) fn transaction(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path
+        .path
+        .segments
+        .last()
+        .filter(|last| last.ident == "Tx")?;
+    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::Type(database) => Some(database),
+        _ => None,
+    })
 }
 
 fn policy(options: &Options, errors: &mut Errors) -> Policy {

@@ -16,6 +16,7 @@ pub(super) fn declarations(plan: &Plan) -> Vec<String> {
         );
     }
     found.extend(missing_states(plan));
+    found.extend(inboxes(plan));
     found.extend(same_names(&plan.app.name, handlers));
     found.extend(shared_commands(handlers));
     found.extend(unknown_default_types(plan));
@@ -52,6 +53,32 @@ fn missing_states(plan: &Plan) -> Vec<String> {
             if !plan.app.states.contains_key(&id) && seen.insert(id) {
                 found.push(format!(
                     "{} needs a state `{name}`: give it with `App::state(…)`",
+                    place(handler)
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Handlers with `inbox` need one, in the database of their transactions.
+fn inboxes(plan: &Plan) -> Vec<String> {
+    let mut found = Vec::new();
+    for handler in plan.handlers.iter().filter(|handler| handler.inbox) {
+        let Some(inbox) = &plan.app.inbox else {
+            found.push(format!(
+                "{} takes effect through the inbox, and there is none: give it with `App::inbox(…)`",
+                place(handler)
+            ));
+            continue;
+        };
+        let (inbox, inbox_name) = inbox.database();
+        let mut requirements = Requirements::default();
+        (handler.requirements)(&mut requirements);
+        for (database, name) in requirements.databases {
+            if database != inbox {
+                found.push(format!(
+                    "{} takes a `Tx<{name}>`, and the App's inbox is in a `{inbox_name}`",
                     place(handler)
                 ));
             }

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
-    TopicReplication,
-};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::admin::{NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
 
+use super::configs::Admin;
 use crate::error::{Error, Result};
-use crate::kafka::{Connection, LoggedContext, Role};
+use crate::kafka::Connection;
 
 const LIMIT: &str = "max.message.bytes";
 /// A limit that is enough for the usual limit of a source, twice over.
@@ -27,15 +25,9 @@ pub(super) async fn create(
     timeout: Duration,
 ) -> Result<Vec<String>> {
     let failed = |error| Error::kafka("creating topics", error);
-    let admin: AdminClient<LoggedContext> = connection
-        .client(Role::Producer, &[])
-        .create_with_context(LoggedContext)
-        .map_err(failed)?;
-    let options = AdminOptions::new()
-        .operation_timeout(Some(timeout))
-        .request_timeout(Some(timeout));
+    let admin = Admin::new(connection, timeout).map_err(failed)?;
     let sources: BTreeSet<&str> = missing.values().flatten().copied().collect();
-    let limits = limits(&admin, &options, &sources).await;
+    let limits = limits(&admin, &sources).await;
     let limits: Vec<String> = missing
         .values()
         .map(|sources| limit(sources.iter().filter_map(|source| limits.get(*source))))
@@ -56,7 +48,8 @@ pub(super) async fn create(
         })
         .collect();
     let answers = admin
-        .create_topics(&topics, &options)
+        .client
+        .create_topics(&topics, &admin.options)
         .await
         .map_err(failed)?;
     Ok(answers
@@ -69,43 +62,22 @@ pub(super) async fn create(
 }
 
 /// How large the topics' records may be, where the broker says so.
-async fn limits(
-    admin: &AdminClient<LoggedContext>,
-    options: &AdminOptions,
-    topics: &BTreeSet<&str>,
-) -> BTreeMap<String, i32> {
-    let asked: Vec<_> = topics
-        .iter()
-        .map(|topic| ResourceSpecifier::Topic(topic))
-        .collect();
-    let unknown = |error: KafkaError| {
-        tracing::warn!(
-            target: "eventkit::app",
-            %error,
-            "the topics' `{LIMIT}` cannot be read: their dead-letter topics get {USUAL_LIMIT}, \
-             give them more if their records may be larger"
-        );
-    };
-    let described = match admin.describe_configs(&asked, options).await {
-        Ok(described) => described,
+async fn limits(admin: &Admin, topics: &BTreeSet<&str>) -> BTreeMap<String, i32> {
+    match admin.settings(topics, &[LIMIT]).await {
+        Ok(settings) => settings
+            .into_iter()
+            .filter_map(|(topic, settings)| Some((topic, settings.get(LIMIT)?.parse().ok()?)))
+            .collect(),
         Err(error) => {
-            unknown(error);
-            return BTreeMap::new();
+            tracing::warn!(
+                target: "eventkit::app",
+                %error,
+                "the topics' `{LIMIT}` cannot be read: their dead-letter topics get {USUAL_LIMIT}, \
+                 give them more if their records may be larger"
+            );
+            BTreeMap::new()
         }
-    };
-    described
-        .into_iter()
-        .filter_map(|described| {
-            let described = described
-                .map_err(|code| unknown(KafkaError::AdminOp(code)))
-                .ok()?;
-            let limit = described.get(LIMIT)?.value.as_ref()?.parse().ok()?;
-            match described.specifier {
-                OwnedResourceSpecifier::Topic(topic) => Some((topic, limit)),
-                _ => None,
-            }
-        })
-        .collect()
+    }
 }
 
 fn limit<'a>(sources: impl Iterator<Item = &'a i32>) -> String {

@@ -1,8 +1,10 @@
 //! The App: a service's handlers, its settings, its start and its end.
 
 mod checks;
+mod configs;
 mod letters;
 mod plan;
+mod retention;
 mod running;
 mod settings;
 mod topics;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 
 use crate::dedup::DedupStore;
+use crate::delivery::InboxStore;
 use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, Result};
 use crate::handler::{HandlerDefinition, linked};
@@ -41,6 +44,7 @@ pub struct App {
     default_types: BTreeMap<String, String>,
     settings: Option<Settings>,
     overrides: Vec<Override>,
+    inbox: Option<Arc<dyn InboxStore>>,
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     relays: Vec<Box<dyn crate::outbox::AppRelay>>,
 }
@@ -67,6 +71,7 @@ impl App {
             default_types: BTreeMap::new(),
             settings: None,
             overrides: Vec::new(),
+            inbox: None,
             #[cfg(any(feature = "postgres", feature = "sqlite"))]
             relays: Vec::new(),
         }
@@ -102,6 +107,21 @@ impl App {
         outbox: impl Into<crate::outbox::Relay<DB>>,
     ) -> Self {
         self.relays.push(Box::new(outbox.into()));
+        self
+    }
+
+    /// Where the handlers with `inbox` take effect. Takes an
+    /// [`Inbox`](crate::inbox::Inbox), or an [`Outbox`](crate::outbox::Outbox) beside
+    /// which the inbox has its default table.
+    ///
+    /// What these handlers return goes into the outbox; have it published by
+    /// [`outbox`](Self::outbox), or by a relay somewhere else.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub fn inbox<DB: crate::outbox::Database>(
+        mut self,
+        inbox: impl Into<crate::inbox::Inbox<DB>>,
+    ) -> Self {
+        self.inbox = Some(Arc::new(inbox.into()));
         self
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::running::Running;
 use super::{App, Broker, Settings, checks, topics};
 use crate::consumer::{
-    self, DedupPlan, GroupContext, HandlerRuntime, Limits, Outage, Routes, SourceSettings,
+    self, DedupPlan, GroupContext, HandlerRuntime, InboxPlan, Limits, Outage, Routes,
+    SourceSettings,
 };
 use crate::dedup::{DedupStore, MemoryDedup};
 use crate::dlq::default_topic;
@@ -92,9 +93,17 @@ impl Plan {
                 Err(error) => found.push(error.to_string()),
             }
         }
+        let patience = self.settings.startup_timeout;
+        if let Some(inbox) = &self.app.inbox {
+            match tokio::time::timeout(patience, inbox.check()).await {
+                Ok(problems) => found.extend(problems),
+                Err(_) => found.push(format!(
+                    "the inbox's database does not answer within {patience:?}"
+                )),
+            }
+        }
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         for relay in &self.app.relays {
-            let patience = self.settings.startup_timeout;
             match tokio::time::timeout(patience, relay.check()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => found.push(crate::error::chain(&error)),
@@ -214,6 +223,10 @@ impl Checked {
                     fail_open: settings.dedup_fail_open,
                     outage: Outage::default(),
                 }),
+                inbox: app.inbox.as_ref().map(|store| InboxPlan {
+                    store: store.clone(),
+                    outage: Outage::default(),
+                }),
                 limits: Limits {
                     in_flight: settings.max_in_flight.max(1),
                     buffered: settings.max_buffered.max(2),
@@ -240,10 +253,12 @@ impl Checked {
                 consumer::start(context.clone(), source)
             })
             .collect::<Result<Vec<_>>>()?;
-        #[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), expect(unused_mut))]
         let mut running = Running::new(
             app.name, topology, publisher, contexts, handles, broker, &settings,
         );
+        if let Some(inbox) = app.inbox {
+            running.clean(inbox);
+        }
         #[cfg(any(feature = "postgres", feature = "sqlite"))]
         for relay in app.relays {
             running.relay(relay)?;
@@ -278,8 +293,11 @@ fn announce(app: &str, group: &GroupContext, store: Option<&str>) {
             ..
         } = &handler.definition;
         let retry = policy.retry;
-        let dedup = match (policy.dedup, store) {
-            (Some(dedup), Some(store)) => {
+        let dedup = match (&group.inbox, policy.dedup, store) {
+            (Some(inbox), ..) if handler.definition.inbox => {
+                format!("by the inbox `{}`", inbox.store.describe())
+            }
+            (_, Some(dedup), Some(store)) => {
                 format!("{} in {store}", humantime::format_duration(dedup.ttl))
             }
             _ => "none".to_owned(),

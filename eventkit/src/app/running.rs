@@ -3,11 +3,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
 use super::plan::Topology;
 use crate::consumer::{GroupContext, GroupHandle, State};
+use crate::delivery::InboxStore;
 use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, Result};
 use crate::publisher::Publisher;
@@ -30,6 +32,7 @@ pub struct Running {
     groups: Vec<GroupHandle>,
     broker: Option<EmbeddedBroker>,
     shutdown_timeout: Duration,
+    cleaner: Option<AbortOnDrop>,
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     relays: Vec<crate::outbox::RunningRelay>,
 }
@@ -72,9 +75,15 @@ impl Running {
             groups,
             broker,
             shutdown_timeout: settings.shutdown_timeout,
+            cleaner: None,
             #[cfg(any(feature = "postgres", feature = "sqlite"))]
             relays: Vec::new(),
         }
+    }
+
+    /// Deletes the inbox's old rows from now on.
+    pub(super) fn clean(&mut self, inbox: Arc<dyn InboxStore>) {
+        self.cleaner = Some(AbortOnDrop(tokio::spawn(inbox.clean())));
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -179,6 +188,7 @@ impl Running {
     /// or the broker did not answer; what was not settled is delivered again.
     pub async fn shutdown(mut self) -> Result<()> {
         self.groups.iter().for_each(GroupHandle::drain);
+        self.cleaner = None;
         let patience = Instant::now() + self.shutdown_timeout;
         let end = patience + LAST_PATIENCE;
         if timeout_at(patience, self.ended()).await.is_err() {
@@ -244,6 +254,14 @@ impl Running {
 
     pub(crate) fn topology(&self) -> &Arc<Topology> {
         &self.topology
+    }
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

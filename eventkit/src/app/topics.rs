@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::letters;
 use super::plan::{Plan, Topology};
+use super::{letters, retention};
 use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, chain};
 use crate::kafka::{Connection, LoggedContext, Role};
@@ -37,6 +37,9 @@ pub(super) async fn check(plan: &Plan) -> Vec<String> {
                 missing.entry(topic).or_default().extend(sources);
             }
         }
+    }
+    if found.is_empty() {
+        retention::compare(plan).await;
     }
     if found.is_empty() && !missing.is_empty() {
         found.extend(dead_letter_topics(plan, &known, &missing).await);

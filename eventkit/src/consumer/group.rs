@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::outage::Outage;
 use super::route::{Names, Routes, TopicRoutes};
 use crate::dedup::DedupStore;
+use crate::delivery::InboxStore;
 use crate::handler::{AppContext, HandlerDefinition};
 
 /// All that the deliveries of one consumer group share.
@@ -19,6 +20,7 @@ pub(crate) struct GroupContext {
     pub(crate) handler_ids: Vec<Arc<str>>,
     pub(crate) app: Arc<AppContext>,
     pub(crate) dedup: Option<DedupPlan>,
+    pub(crate) inbox: Option<InboxPlan>,
     pub(crate) limits: Limits,
 }
 
@@ -92,6 +94,12 @@ pub(crate) struct DedupPlan {
     pub(crate) lease: Duration,
     /// Handle events unclaimed while the store is away, at the risk of duplicates.
     pub(crate) fail_open: bool,
+    pub(crate) outage: Outage,
+}
+
+/// The database that handlers with `inbox` take effect in.
+pub(crate) struct InboxPlan {
+    pub(crate) store: Arc<dyn InboxStore>,
     pub(crate) outage: Outage,
 }
 

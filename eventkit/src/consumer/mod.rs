@@ -17,7 +17,7 @@ mod source;
 mod window;
 
 pub(crate) use group::{
-    DedupPlan, GroupContext, HandlerRuntime, Limits, PartitionContext, Stop, count,
+    DedupPlan, GroupContext, HandlerRuntime, InboxPlan, Limits, PartitionContext, Stop, count,
 };
 pub(crate) use outage::Outage;
 #[cfg(feature = "__counts")]

@@ -6,11 +6,14 @@ use std::pin::pin;
 use futures_util::FutureExt;
 
 use super::Context;
-use crate::handler::{Call, HandlerError, Outcome, Scope};
+use crate::handler::{Call, HandlerError, Outcome, Scope, Transaction};
 
 impl Context<'_> {
     /// `None` when the partition was drained before the handler could begin.
-    pub(super) async fn invoke<H: Call>(&self) -> Option<Outcome> {
+    pub(super) async fn invoke<H: Call>(
+        &self,
+        transaction: Option<&mut Transaction>,
+    ) -> Option<Outcome> {
         let _permit = match &self.handler.permits {
             None => None,
             Some(permits) => tokio::select! {
@@ -20,7 +23,7 @@ impl Context<'_> {
             },
         };
         // Inside the future, so that a panic before its first await is caught too.
-        let run = async { H::call(self.delivery).await };
+        let run = async { H::call(self.delivery, transaction).await };
         let mut run = pin!(AssertUnwindSafe(Scope::new(self.delivery, run)).catch_unwind());
         let ended = match self.handler.definition.policy.timeout {
             None => run.await,

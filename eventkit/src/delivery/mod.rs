@@ -6,6 +6,8 @@
 //! offsets and lanes.
 
 mod admit;
+#[cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code))]
+mod inbox;
 mod invoke;
 mod settle;
 mod slot;
@@ -20,7 +22,11 @@ use tracing::Instrument;
 use crate::consumer::{GroupContext, HandlerRuntime, Inbound, Stop, count};
 use crate::dlq::Failure;
 use crate::handler::{Call, Delivery, HandlerError, Verdict};
-use admit::{Admission, Held};
+use admit::{Admission, Held, Known};
+use inbox::InTransaction;
+pub(crate) use inbox::{Boxed, InboxStore};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use inbox::{Entry, Opened, Trouble};
 pub(crate) use slot::{MakeSlot, Slot, slot_for};
 use span::DeliverySpan;
 
@@ -133,7 +139,20 @@ async fn attempts<H: Call>(
     let mut failure: Option<Failure> = None;
     loop {
         let context = Context::of(delivery);
-        let error = match context.invoke::<H>().await {
+        let ended = if H::INBOX {
+            match context.in_transaction::<H>().await {
+                InTransaction::Committed => return Ending::Settled(Settled::Handled),
+                InTransaction::Duplicate => {
+                    span.duplicate(Known::Done);
+                    return Ending::Settled(Settled::Duplicate);
+                }
+                InTransaction::Failed(error) => Some(Err(error)),
+                InTransaction::Drained => None,
+            }
+        } else {
+            context.invoke::<H>(None).await
+        };
+        let error = match ended {
             Some(Ok(outgoing)) => {
                 let published = match outgoing.is_empty() {
                     true => Some(Ok(())),

@@ -1,13 +1,12 @@
 //! What follows a handler's success or its last failure. Each step waits for
 //! its acknowledgement before the next.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admit::Held;
 use super::span::DeliverySpan;
-use super::{Context, Ending, Settled};
+use super::{Boxed, Context, Ending, Settled};
 use crate::consumer::{GroupContext, Inbound, PartitionContext, Stop};
 use crate::dedup::Claim;
 use crate::dlq::{DeadLetter, Failure};
@@ -18,8 +17,6 @@ use crate::handler::HandlerError;
 /// Waits between tries to write what must be written.
 const WRITE_WAIT_MIN: Duration = Duration::from_millis(200);
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
-
-type Boxed<'b, T> = Pin<Box<dyn Future<Output = T> + Send + 'b>>;
 
 impl Context<'_> {
     /// Publishes what the handler returned, as often as it takes: the handler

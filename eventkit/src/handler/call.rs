@@ -12,14 +12,20 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::{Delivery, HandlerError, Outcome};
+use super::{Delivery, HandlerError, Outcome, Transaction};
 use crate::event::Event;
 
 /// How a handler is called: implemented by `#[handler]`.
 #[doc(hidden)]
 pub trait Call: 'static {
+    /// Whether it runs in a transaction of the inbox.
+    const INBOX: bool = false;
+
     /// Makes the parameters, runs the function, encodes what it returns.
-    fn call(delivery: &Delivery) -> impl Future<Output = Outcome> + Send;
+    fn call(
+        delivery: &Delivery,
+        transaction: Option<&mut Transaction>,
+    ) -> impl Future<Output = Outcome> + Send;
 }
 
 /// One run of a handler.

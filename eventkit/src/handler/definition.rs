@@ -1,6 +1,6 @@
 use std::any::{TypeId, type_name};
 
-use super::{Call, Delivery, HandlerError, Outcome, Policy};
+use super::{Call, Delivery, HandlerError, Outcome, Policy, Transaction};
 use crate::delivery::{MakeSlot, slot_for};
 use crate::event::Kind;
 use crate::event::checks::Declared;
@@ -23,6 +23,7 @@ pub struct HandlerDefinition {
     #[doc(hidden)]
     pub requirements: fn(&mut Requirements),
     pub(crate) slot: MakeSlot,
+    pub(crate) inbox: bool,
     /// File and line of the function, for the start-up checks.
     #[doc(hidden)]
     pub location: (&'static str, u32),
@@ -105,6 +106,7 @@ pub const fn __define<H: Call>(
         policy,
         requirements,
         slot: slot_for::<H>,
+        inbox: H::INBOX,
         location,
     }
 }
@@ -118,7 +120,7 @@ pub const __MISWRITTEN: HandlerDefinition =
 struct Miswritten;
 
 impl Call for Miswritten {
-    async fn call(_: &Delivery) -> Outcome {
+    async fn call(_: &Delivery, _: Option<&mut Transaction>) -> Outcome {
         Err(HandlerError::reject("the handler did not compile"))
     }
 }
@@ -139,11 +141,19 @@ pub(crate) fn linked() -> Vec<HandlerDefinition> {
 #[derive(Debug, Default)]
 pub struct Requirements {
     pub(crate) states: Vec<(TypeId, &'static str)>,
+    /// The databases of the transactions that it takes.
+    pub(crate) databases: Vec<(TypeId, &'static str)>,
 }
 
 impl Requirements {
     /// The App must have been given a state of this type.
     pub fn state<T: 'static>(&mut self) {
         self.states.push((TypeId::of::<T>(), type_name::<T>()));
+    }
+
+    /// The App's inbox must be in a database of this type.
+    #[doc(hidden)]
+    pub fn transaction<DB: 'static>(&mut self) {
+        self.databases.push((TypeId::of::<DB>(), type_name::<DB>()));
     }
 }

@@ -105,6 +105,11 @@ impl Delivery {
         self.metadata = OnceLock::new();
     }
 
+    /// The handler runs once more, in the same attempt.
+    pub(crate) fn begin_again(&self) {
+        self.published.store(0, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_claim(&mut self, claim: CancellationToken) {
         self.claim = Some(claim);
     }

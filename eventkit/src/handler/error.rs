@@ -106,6 +106,10 @@ impl HandlerError {
         self.kind
     }
 
+    pub(crate) fn cause(&self) -> &(dyn StdError + 'static) {
+        &*self.error
+    }
+
     /// The error and its sources on one line.
     pub(crate) fn text(&self) -> String {
         crate::error::chain(&*self.error)

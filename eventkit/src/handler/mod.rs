@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod outcome;
 mod policy;
+mod transaction;
 
 pub use call::{__blocking, __dedup_key, __spawned, Call};
 pub(crate) use call::{Scope, with_current};
@@ -23,5 +24,7 @@ pub use extract::{Attempt, FromDelivery, State};
 pub use outcome::{IntoOutcome, Outcome};
 pub(crate) use policy::ContentKey;
 pub use policy::{Dedup, Jitter, Order, Policy, Retry};
+
+pub use transaction::Transaction;
 
 pub use tokio_util::sync::CancellationToken;

@@ -1,3 +1,4 @@
+use crate::database::is_undefined_table;
 use crate::error::EncodeError;
 
 /// What can go wrong with an outbox.
@@ -7,18 +8,7 @@ pub enum OutboxError {
     /// The event cannot be written in its format; trying again changes nothing.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// A table or schema name that is none.
-    #[error(
-        "outbox: `{name}` is no name for a table or schema: take letters, digits and `_`, \
-         no digit first, {longest} at most"
-    )]
-    Name {
-        /// The name.
-        name: String,
-        /// How long it may be.
-        longest: usize,
-    },
-    /// A setting that this database does not have.
+    /// A name that is none, or a setting that this database does not have.
     #[error("outbox: {0}")]
     Setting(String),
     /// The outbox's tables are not there.
@@ -43,9 +33,7 @@ pub enum OutboxError {
 impl OutboxError {
     pub(super) fn database(table: &str, doing: &'static str, source: sqlx::Error) -> Self {
         let table = table.to_owned();
-        // By code: the message's language is the server's.
-        let code = source.as_database_error().and_then(|error| error.code());
-        if code.is_some_and(|code| code == UNDEFINED_TABLE) {
+        if is_undefined_table(&source) {
             return Self::NotMigrated { table };
         }
         Self::Database {
@@ -54,7 +42,11 @@ impl OutboxError {
             source,
         }
     }
-}
 
-/// PostgreSQL's SQLSTATE. SQLite has no code of its own for this.
-const UNDEFINED_TABLE: &str = "42P01";
+    pub(crate) fn database_error(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Database { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

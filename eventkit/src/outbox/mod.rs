@@ -88,17 +88,17 @@
 //! many rows wait and how old the oldest is; relays log the same every half minute
 //! while anything waits.
 
-mod database;
+mod dialect;
 mod error;
 mod headers;
-mod names;
 mod relay;
 mod row;
 mod stats;
 mod wake;
 mod writer;
 
-pub use database::Database;
+pub use crate::database::Database;
+pub(crate) use dialect::Dialect;
 pub use error::OutboxError;
 pub(crate) use relay::AppRelay;
 pub use relay::{Relay, RunningRelay};

@@ -14,7 +14,7 @@ impl Wake {
         }
     }
 
-    pub(super) fn hint(&self) {
+    pub(crate) fn hint(&self) {
         self.hints.send_replace(());
     }
 

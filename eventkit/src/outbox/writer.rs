@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use sqlx::Pool;
 
-use super::database::Database;
-use super::names::Names;
 use super::row::NewRow;
 use super::stats::Counters;
 use super::wake::Wake;
 use super::{BlockedEvent, OutboxError, OutboxStats};
+use crate::database::Database;
+use crate::database::Names;
 use crate::event::{CrossesServices, Event, IntoEvents};
 use crate::publisher::{Message, Prepared, prepared, prepared_all};
 
@@ -16,15 +16,15 @@ use crate::publisher::{Message, Prepared, prepared, prepared_all};
 /// `DB` is the database of the pool, `sqlx::Postgres` or `sqlx::Sqlite`. Cheap to
 /// clone; a handler takes it as `State<Outbox<Postgres>>`. See the [module](super).
 pub struct Outbox<DB: Database> {
-    pub(super) inner: Arc<Inner<DB>>,
+    pub(crate) inner: Arc<Inner<DB>>,
 }
 
-pub(super) struct Inner<DB: Database> {
-    pub(super) pool: Pool<DB>,
-    pub(super) names: Names,
+pub(crate) struct Inner<DB: Database> {
+    pub(crate) pool: Pool<DB>,
+    pub(crate) names: Names,
     pub(super) sql: DB::Sql,
     pub(super) notify: bool,
-    pub(super) wake: Wake,
+    pub(crate) wake: Wake,
     pub(super) counters: Counters,
     source: String,
 }
@@ -84,7 +84,7 @@ impl<DB: Database> OutboxBuilder<DB> {
                 "SQLite has no schemas; give each service a file, or its table a name".into(),
             ));
         }
-        let names = Names::new(self.schema, self.table)?;
+        let names = Names::new("outbox", self.schema, self.table).map_err(OutboxError::Setting)?;
         let sql = DB::sql(&names);
         Ok(Outbox::with(
             self.source,
@@ -110,7 +110,7 @@ impl<DB: Database> Outbox<DB> {
 
     /// An outbox in its default table; `source` names the publishing service.
     pub fn new(source: impl Into<String>, pool: Pool<DB>) -> Self {
-        let names = Names::default();
+        let names = Names::of("outbox", None);
         let sql = DB::sql(&names);
         Self::with(source.into(), pool, sql, names, true)
     }
@@ -139,7 +139,7 @@ impl<DB: Database> Outbox<DB> {
     ///
     /// When the database cannot be reached or does not allow it.
     pub async fn migrate(&self) -> Result<(), OutboxError> {
-        DB::migrate(&self.inner.pool, &self.inner.names)
+        DB::create(&self.inner.pool, &self.inner.names, DB::MIGRATIONS)
             .await
             .map_err(|error| self.error("creating its tables", error))
     }

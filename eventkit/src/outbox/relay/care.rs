@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{LONGEST_PAUSE, Shared};
-use crate::outbox::database::Database;
+use crate::database::Database;
 
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 

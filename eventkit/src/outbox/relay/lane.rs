@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::leases::Work;
 use super::sender::{Sender, Sent};
 use super::{LONGEST_PAUSE, Shared};
-use crate::outbox::database::{Database, Limits};
+use crate::database::Database;
+use crate::outbox::dialect::Limits;
 use crate::outbox::row::{Place, Row};
 
 /// Bytes of a batch.

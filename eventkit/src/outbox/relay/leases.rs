@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::outbox::database::{Database, Shares};
+use crate::database::Database;
+use crate::outbox::dialect::Shares;
 use crate::outbox::row::BUCKETS;
 
 #[derive(Debug)]

@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::database::Database;
 use super::{Outbox, OutboxError};
 use crate::app::Signals;
+use crate::database::Database;
 use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, Result};
 use crate::kafka::Connection;

@@ -1,70 +1,76 @@
-//! The names of the outbox's tables: checked, quoted, and put into SQL.
+//! The names of tables: checked, quoted, and put into SQL.
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
-
-use super::OutboxError;
-
-/// The name that the migrations use.
-const DEFAULT: &str = "eventkit_outbox";
 
 /// What PostgreSQL keeps of a name; the longest suffix must fit too.
 const LONGEST: usize = 63 - "_sent_by_time".len();
 
-/// A legal table name and, perhaps, a schema.
+/// A legal table name, whose other tables' names begin with it, and perhaps a schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
+    /// What it is: `outbox` in statements, `eventkit_outbox` in migrations.
+    what: &'static str,
     schema: Option<String>,
     table: String,
 }
 
-impl Default for Names {
-    fn default() -> Self {
+impl Names {
+    /// The default's.
+    pub(crate) fn of(what: &'static str, schema: Option<String>) -> Self {
         Self {
-            schema: None,
-            table: DEFAULT.to_owned(),
+            what,
+            schema,
+            table: format!("eventkit_{what}"),
         }
     }
-}
 
-impl Names {
-    pub(super) fn new(schema: Option<String>, table: Option<String>) -> Result<Self, OutboxError> {
-        let table = table.unwrap_or_else(|| DEFAULT.to_owned());
+    /// Says what is wrong where a name is none.
+    pub(crate) fn new(
+        what: &'static str,
+        schema: Option<String>,
+        table: Option<String>,
+    ) -> Result<Self, String> {
+        let table = table.unwrap_or_else(|| format!("eventkit_{what}"));
         for (name, longest) in schema
             .iter()
             .map(|name| (name, 63))
             .chain([(&table, LONGEST)])
         {
             if !is_identifier(name, longest) {
-                return Err(OutboxError::Name {
-                    name: name.clone(),
-                    longest,
-                });
+                return Err(format!(
+                    "`{name}` is no name for a table or schema: take letters, digits and `_`, \
+                     no digit first, {longest} at most"
+                ));
             }
         }
-        Ok(Self { schema, table })
+        Ok(Self {
+            what,
+            schema,
+            table,
+        })
     }
 
-    #[cfg(feature = "postgres")]
-    pub(super) fn schema(&self) -> Option<&str> {
+    pub(crate) fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
 
-    pub(super) fn table(&self) -> &str {
+    pub(crate) fn table(&self) -> &str {
         &self.table
     }
 
     /// Puts the names into a statement that says `{outbox}`, `{outbox_sent}` and so on.
-    pub(super) fn sql(&self, template: &str) -> SqlStr {
+    pub(crate) fn sql(&self, template: &str) -> SqlStr {
         let start = match &self.schema {
             Some(schema) => format!("\"{schema}\".\"{}", self.table),
             None => format!("\"{}", self.table),
         };
-        safe(template.replace("{outbox", &start).replace('}', "\""))
+        let place = format!("{{{}", self.what);
+        safe(template.replace(&place, &start).replace('}', "\""))
     }
 
     /// Puts the table's name into a migration, which names no schema.
     pub(super) fn migration(&self, text: &str) -> SqlStr {
-        safe(text.replace(DEFAULT, &self.table))
+        safe(text.replace(&format!("eventkit_{}", self.what), &self.table))
     }
 }
 
@@ -89,7 +95,10 @@ mod tests {
     #[test]
     fn takes_only_plain_identifiers() {
         for good in ["outbox", "_o1", "Outbox", &"x".repeat(LONGEST)] {
-            assert!(Names::new(None, Some(good.to_owned())).is_ok(), "{good}");
+            assert!(
+                Names::new("outbox", None, Some(good.to_owned())).is_ok(),
+                "{good}"
+            );
         }
         for bad in [
             "",
@@ -102,18 +111,21 @@ mod tests {
             "ü",
             &"x".repeat(LONGEST + 1),
         ] {
-            let error = Names::new(None, Some(bad.to_owned())).unwrap_err();
-            assert!(error.to_string().contains(bad), "{error}");
+            let error = Names::new("outbox", None, Some(bad.to_owned())).unwrap_err();
+            assert!(error.contains(bad), "{error}");
         }
-        assert!(Names::new(Some("x".repeat(63)), None).is_ok());
+        assert!(Names::new("outbox", Some("x".repeat(63)), None).is_ok());
         for bad in ["", "a.b", &"x".repeat(64)] {
-            assert!(Names::new(Some(bad.to_owned()), None).is_err(), "{bad}");
+            assert!(
+                Names::new("outbox", Some(bad.to_owned()), None).is_err(),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn quotes_the_names_in_statements() {
-        let names = Names::new(Some("Shop".into()), Some("mail".into())).unwrap();
+        let names = Names::new("outbox", Some("Shop".into()), Some("mail".into())).unwrap();
         assert_eq!(
             names
                 .sql("SELECT 1 FROM {outbox} JOIN {outbox_leases}")

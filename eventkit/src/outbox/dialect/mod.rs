@@ -12,14 +12,9 @@ use std::time::Duration;
 use sqlx::Pool;
 
 use super::BlockedEvent;
-use super::names::Names;
 use super::row::{NewRow, Place, Row};
 use super::wake::Wake;
-
-/// A database that an outbox can be in: `sqlx::Postgres` or `sqlx::Sqlite`.
-///
-/// Sealed: what the outbox needs differs too much from one to the next.
-pub trait Database: Dialect {}
+use crate::database::{Answer, Names, Tables};
 
 /// What one batch may hold.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +45,12 @@ pub struct Shares {
     pub(super) held: Vec<i16>,
 }
 
-type Answer<T> = Result<T, sqlx::Error>;
-
 /// The statements of one database.
-pub trait Dialect: sqlx::Database {
+pub trait Dialect: Tables {
     /// The statements with the tables' names in them.
     type Sql: Send + Sync + 'static;
 
-    const HAS_SCHEMAS: bool;
+    const MIGRATIONS: &[&str];
 
     /// Whether [`insert`](Self::insert) can make the database wake relays at commit.
     const NOTIFIES: bool;
@@ -67,8 +60,6 @@ pub trait Dialect: sqlx::Database {
     /// The relay's connections: its own where that is possible, so that a busy
     /// service cannot make it lose its leases.
     fn relay_pool(pool: &Pool<Self>, connections: u32) -> Pool<Self>;
-
-    fn migrate(pool: &Pool<Self>, names: &Names) -> impl Future<Output = Answer<()>> + Send;
 
     fn insert(
         connection: &mut Self::Connection,

@@ -3,13 +3,11 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, SqlStr, Sqlite, SqliteConnection, SqlitePool};
 
-use super::{AROUND_BLOCKED, Answer, Backlog, Database, Dialect, Limits, Shares, share};
+use super::{AROUND_BLOCKED, Backlog, Dialect, Limits, Shares, share};
+use crate::database::{Answer, Names};
 use crate::outbox::BlockedEvent;
-use crate::outbox::names::Names;
 use crate::outbox::row::{NewRow, Place, Row};
 use crate::outbox::wake::Wake;
-
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_outbox.sql")];
 
 /// Rows of one INSERT; far from SQLite's limit of bound values.
 const ROWS_OF_AN_INSERT: usize = 500;
@@ -17,8 +15,6 @@ const ROWS_OF_AN_INSERT: usize = 500;
 /// Takes the write lock at once: a transaction that begins by reading can fail
 /// when it goes on to write, without waiting for the lock.
 const BEGIN: &str = "BEGIN IMMEDIATE";
-
-impl Database for Sqlite {}
 
 #[derive(Debug)]
 pub struct Sql {
@@ -120,7 +116,7 @@ fn fetch(around: &str) -> String {
 impl Dialect for Sqlite {
     type Sql = Sql;
 
-    const HAS_SCHEMAS: bool = false;
+    const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_outbox.sql")];
     const NOTIFIES: bool = false;
 
     fn sql(names: &Names) -> Sql {
@@ -130,16 +126,6 @@ impl Dialect for Sqlite {
     /// The user's own: a database in memory is its connections'.
     fn relay_pool(pool: &SqlitePool, _: u32) -> SqlitePool {
         pool.clone()
-    }
-
-    async fn migrate(pool: &SqlitePool, names: &Names) -> Answer<()> {
-        let mut tx = pool.begin_with(BEGIN).await?;
-        for migration in MIGRATIONS {
-            sqlx::raw_sql(names.migration(migration))
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await
     }
 
     async fn insert(

@@ -3,15 +3,11 @@ use std::time::Duration;
 use sqlx::postgres::{PgListener, PgRow};
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, SqlStr};
 
-use super::{AROUND_BLOCKED, Answer, Backlog, Database, Dialect, Limits, Shares, share};
+use super::{AROUND_BLOCKED, Backlog, Dialect, Limits, Shares, share};
+use crate::database::{Answer, Names};
 use crate::outbox::BlockedEvent;
-use crate::outbox::names::{Names, safe};
 use crate::outbox::row::{NewRow, Place, Row};
 use crate::outbox::wake::Wake;
-
-const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_outbox.sql")];
-
-impl Database for Postgres {}
 
 #[derive(Debug)]
 pub struct Sql {
@@ -174,7 +170,7 @@ fn channel(names: &Names) -> String {
 impl Dialect for Postgres {
     type Sql = Sql;
 
-    const HAS_SCHEMAS: bool = true;
+    const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_outbox.sql")];
     const NOTIFIES: bool = true;
 
     fn sql(names: &Names) -> Sql {
@@ -189,36 +185,6 @@ impl Dialect for Postgres {
             .min_connections(0)
             .max_connections(connections)
             .connect_lazy_with(options)
-    }
-
-    async fn migrate(pool: &PgPool, names: &Names) -> Answer<()> {
-        let mut tx = pool.begin().await?;
-        // Several instances of a service start at once.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('eventkit migrations'))")
-            .execute(&mut *tx)
-            .await?;
-        if let Some(schema) = names.schema() {
-            let known: bool =
-                sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
-                    .bind(schema)
-                    .fetch_one(&mut *tx)
-                    .await?;
-            // Even IF NOT EXISTS asks for the right to create one.
-            if !known {
-                sqlx::raw_sql(safe(format!("CREATE SCHEMA \"{schema}\"")))
-                    .execute(&mut *tx)
-                    .await?;
-            }
-            sqlx::raw_sql(safe(format!("SET LOCAL search_path TO \"{schema}\"")))
-                .execute(&mut *tx)
-                .await?;
-        }
-        for migration in MIGRATIONS {
-            sqlx::raw_sql(names.migration(migration))
-                .execute(&mut *tx)
-                .await?;
-        }
-        tx.commit().await
     }
 
     async fn insert(
