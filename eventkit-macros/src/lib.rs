@@ -144,7 +144,9 @@ pub fn event(input: TokenStream) -> TokenStream {
 /// One is the event, or an `Envelope` of it; its type must be the one that
 /// `event` names, else the program does not compile. The others are `State`,
 /// `Metadata`, `Headers`, `Publisher`, `Attempt`, `CancellationToken`, or a type
-/// of your own that implements `FromDelivery`. All are taken by value.
+/// of your own that implements `FromDelivery`. All are taken by value. A handler
+/// with `inbox` may take its transaction too, as `Tx(tx): Tx<Postgres>`; this one
+/// is known by its name.
 ///
 /// # What it returns
 ///
@@ -159,6 +161,7 @@ pub fn event(input: TokenStream) -> TokenStream {
 /// | `event = "OrderPlaced.v1"` | The type of the event that it takes. | required |
 /// | `retry(attempts = 5, backoff = "100ms..10s", jitter = full)` | What follows a failure: how often the handler runs in all (at least 1); the bound of the first wait, which doubles from failure to failure, and of every wait; whether a wait is anything below its bound (`full`) or the bound itself (`none`). Each may be left out. | as written here |
 /// | `dedup(ttl = "7d", key = order_id)` | Repeated events have one effect. For how long a handled event is remembered; and a field to know the same event by, whatever its id. `dedup` alone is `dedup(ttl = "7d")`. | no dedup; without `key`, by the event's id |
+/// | `inbox` | Effect, inbox row and returned events commit together, in a transaction of the App's inbox: see `eventkit::inbox`. Without `dedup` and `parallel`, on an `async fn`. | off |
 /// | `timeout = "5s"` | How long one attempt may take. It then counts as failed. | no limit |
 /// | `concurrency = 16` | How many events this handler's group has in flight at once, at least 1. | the App's setting |
 /// | `order = key` | Which events wait for one another: those with one `key`, all of a `partition`, or `none`. | `key` |

@@ -30,6 +30,7 @@ use crate::publisher::Publisher;
     label = "not a handler parameter",
     note = "a handler takes its event (or an `Envelope` of it), `State`, `Metadata`, `Headers`, `Publisher`, `Attempt`, `CancellationToken`",
     note = "what was given with `App::state(…)` is taken as `State(name): State<Type>`, of a `Type: Clone + Send + Sync`",
+    note = "the transaction of a handler with `inbox` is taken as `Tx(tx): Tx<Postgres>`, with `use eventkit::inbox::Tx`",
     note = "for a parameter of your own implement `eventkit::FromDelivery`"
 )]
 pub trait FromDelivery: Sized + Send {
