@@ -21,8 +21,8 @@ pub use headers::Headers;
 pub use key::EventKey;
 pub use kind::{Command, CrossesServices, Domain, EventKind, Integration, Kind};
 pub use metadata::Metadata;
-pub(crate) use outgoing::OutgoingEvent;
 pub use outgoing::{IntoEvents, Outgoing};
+pub(crate) use outgoing::{OutgoingEvent, Way};
 pub(crate) use record::{Received, Record};
 
 use std::borrow::Cow;

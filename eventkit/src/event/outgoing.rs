@@ -4,9 +4,17 @@ use super::{Event, EventKind, Kind};
 use crate::error::EncodeError;
 
 /// Events on their way out, encoded, in the order in which they were given.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outgoing {
     pub(crate) events: Vec<OutgoingEvent>,
+    way: Option<Box<dyn Way>>,
+    /// How many went this way.
+    gone: usize,
+}
+
+/// Where events go as soon as they are encoded, rather than wait for the others.
+pub(crate) trait Way: Send + Sync {
+    fn take(&mut self, event: OutgoingEvent);
 }
 
 /// One encoded event, before the publisher gives it id, time and correlation.
@@ -27,18 +35,42 @@ impl Outgoing {
     /// When the event cannot be written as JSON (a map with keys that are not
     /// text, say), or is a domain event.
     pub fn push<E: Event>(&mut self, event: &E) -> Result<(), EncodeError> {
-        self.events.push(OutgoingEvent::encode(event)?);
+        let event = OutgoingEvent::encode(event)?;
+        match &mut self.way {
+            Some(way) => {
+                way.take(event);
+                self.gone += 1;
+            }
+            None => self.events.push(event),
+        }
         Ok(())
     }
 
     /// How many events were added.
     pub fn len(&self) -> usize {
-        self.events.len()
+        self.gone + self.events.len()
     }
 
     /// Whether none were added.
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+        self.len() == 0
+    }
+
+    /// Events that go this way at once.
+    pub(crate) fn by(way: impl Way + 'static) -> Self {
+        Self {
+            way: Some(Box::new(way)),
+            ..Self::default()
+        }
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("events", &self.events)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
     }
 }
 

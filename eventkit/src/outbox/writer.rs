@@ -26,7 +26,7 @@ pub(crate) struct Inner<DB: Database> {
     pub(super) notify: bool,
     pub(crate) wake: Wake,
     pub(super) counters: Counters,
-    source: String,
+    source: Arc<str>,
 }
 
 /// Settings of an [`Outbox`] that differ from the defaults.
@@ -87,7 +87,7 @@ impl<DB: Database> OutboxBuilder<DB> {
         let names = Names::new("outbox", self.schema, self.table).map_err(OutboxError::Setting)?;
         let sql = DB::sql(&names);
         Ok(Outbox::with(
-            self.source,
+            self.source.into(),
             self.pool,
             sql,
             names,
@@ -112,10 +112,10 @@ impl<DB: Database> Outbox<DB> {
     pub fn new(source: impl Into<String>, pool: Pool<DB>) -> Self {
         let names = Names::of("outbox", None);
         let sql = DB::sql(&names);
-        Self::with(source.into(), pool, sql, names, true)
+        Self::with(source.into().into(), pool, sql, names, true)
     }
 
-    fn with(source: String, pool: Pool<DB>, sql: DB::Sql, names: Names, notify: bool) -> Self {
+    fn with(source: Arc<str>, pool: Pool<DB>, sql: DB::Sql, names: Names, notify: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 pool,

@@ -36,16 +36,37 @@ impl Client {
         mut record: FutureRecord<'_, [u8], [u8]>,
     ) -> Result<DeliveryFuture, KafkaError> {
         loop {
+            match self.offer(record) {
+                Ok(queued) => return queued,
+                Err(full) => record = full,
+            }
+            tokio::time::sleep(QUEUE_FULL_WAIT).await;
+        }
+    }
+
+    /// The same without waiting; `None` when the queue is full.
+    pub(super) fn enqueue_now(
+        &self,
+        record: FutureRecord<'_, [u8], [u8]>,
+    ) -> Option<Result<DeliveryFuture, KafkaError>> {
+        self.offer(record).ok()
+    }
+
+    /// Gives the record back when the queue is full.
+    fn offer<'a>(
+        &self,
+        mut record: FutureRecord<'a, [u8], [u8]>,
+    ) -> Result<Result<DeliveryFuture, KafkaError>, FutureRecord<'a, [u8], [u8]>> {
+        loop {
             let sent = self.current().send_result(record);
             record = match sent {
-                Ok(acknowledgement) => return Ok(acknowledgement),
+                Ok(acknowledgement) => return Ok(Ok(acknowledgement)),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
-                    tokio::time::sleep(QUEUE_FULL_WAIT).await;
-                    record
+                    return Err(record);
                 }
                 // It was not sent, so another producer may.
                 Err((_, record)) if self.renew_if_stopped() => record,
-                Err((error, _)) => return Err(error),
+                Err((error, _)) => return Ok(Err(error)),
             };
         }
     }

@@ -21,16 +21,17 @@ pub(crate) use stamp::Prepared;
 pub(crate) use stamp::send_span;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use tracing::{Instrument, Span};
 
 use crate::error::{EncodeError, PublishError, Result};
-use crate::event::{CrossesServices, Event, IntoEvents, Outgoing, OutgoingEvent};
+use crate::event::{CrossesServices, Event, IntoEvents, Outgoing, OutgoingEvent, Way};
 use crate::handler::{Delivery, with_current};
-use stamp::Stamp;
+use producer::Queued;
+use stamp::{Name, Stamp};
 
 /// Publishes events to Kafka: idempotent, batched, acknowledged by all in-sync
 /// replicas.
@@ -78,7 +79,7 @@ pub type Publishing<'a> =
 struct Inner {
     producer: Producer,
     /// The CloudEvents source of events that do not name their own.
-    source: String,
+    source: Arc<str>,
 }
 
 impl Publisher {
@@ -89,7 +90,10 @@ impl Publisher {
 
     pub(crate) fn new(producer: Producer, source: String) -> Self {
         Self {
-            inner: Arc::new(Inner { producer, source }),
+            inner: Arc::new(Inner {
+                producer,
+                source: source.into(),
+            }),
         }
     }
 
@@ -127,8 +131,20 @@ impl Publisher {
         &self,
         events: impl IntoEvents,
     ) -> Result<Vec<Published>, PublishError> {
-        let prepared = prepared_all(events, &self.inner.source)?;
-        self.send_all(&prepared).await
+        let under_way = UnderWay::default();
+        let mut outgoing = Outgoing::by(Directly {
+            publisher: self.clone(),
+            under_way: under_way.clone(),
+        });
+        events.into_events(&mut outgoing)?;
+        let Taken {
+            mut queued,
+            waiting,
+        } = under_way.end();
+        for event in &waiting {
+            queued.push(self.enqueue(event).await);
+        }
+        self.acknowledged(queued).await
     }
 
     /// Waits until everything queued is acknowledged or has failed.
@@ -160,23 +176,37 @@ impl Publisher {
         &self,
         prepared: &[Prepared],
     ) -> Result<Vec<Published>, PublishError> {
-        let producer = &self.inner.producer;
         let mut queued = Vec::with_capacity(prepared.len());
         for event in prepared {
-            let span = event.span();
-            queued.push((producer.enqueue(event.record(&span)).await, span));
+            queued.push(self.enqueue(event).await);
         }
-        // All are under way, so one after the other is no longer a wait than all
-        // together; and one that failed does not hide what became of the others.
-        let mut all = Vec::with_capacity(prepared.len());
-        for (event, (queued, span)) in prepared.iter().zip(queued) {
+        self.acknowledged(queued).await
+    }
+
+    async fn enqueue(&self, event: &Prepared) -> Sending {
+        let span = event.span();
+        Sending {
+            name: event.name(),
+            queued: self.inner.producer.enqueue(event.record(&span)).await,
+            span,
+        }
+    }
+
+    /// One that failed does not hide what became of the others, which are under
+    /// way: so that one after the other is no longer a wait than all together. The
+    /// last ones first, as most of the others are acknowledged by then, and need no
+    /// waiting of their own.
+    async fn acknowledged(&self, sending: Vec<Sending>) -> Result<Vec<Published>, PublishError> {
+        let producer = &self.inner.producer;
+        let mut all = Vec::with_capacity(sending.len());
+        for Sending { name, span, queued } in sending.into_iter().rev() {
             let sent = match queued {
                 Ok(queued) => producer.acknowledged(queued).instrument(span.clone()).await,
                 Err(error) => Err(error),
             };
-            all.push(published(event, &span, sent));
+            all.push(published(name, &span, sent));
         }
-        all.into_iter().collect()
+        all.into_iter().rev().collect()
     }
 
     pub(crate) fn producer(&self) -> &Producer {
@@ -196,12 +226,68 @@ impl Publisher {
             .send(record)
             .instrument(span.clone())
             .await;
-        published(event, &span, sent)
+        published(event.name(), &span, sent)
+    }
+}
+
+/// An event in the send queue, or why it is not.
+struct Sending {
+    name: Name,
+    span: Span,
+    queued: Result<Queued, KafkaError>,
+}
+
+/// The way from encoding straight into the send queue: while the next event is
+/// encoded, librdkafka's thread sends those before it.
+struct Directly {
+    publisher: Publisher,
+    under_way: UnderWay,
+}
+
+impl Way for Directly {
+    fn take(&mut self, event: OutgoingEvent) {
+        let Inner { producer, source } = &*self.publisher.inner;
+        let event = stamped(event, source);
+        let mut taken = self.under_way.taken();
+        // Behind one that waits all wait, in order.
+        if taken.waiting.is_empty() {
+            let span = event.span();
+            if let Some(queued) = producer.enqueue_now(event.record(&span)) {
+                let name = event.name();
+                taken.queued.push(Sending { name, span, queued });
+                return;
+            }
+        }
+        taken.waiting.push(event);
+    }
+}
+
+#[derive(Default)]
+struct Taken {
+    queued: Vec<Sending>,
+    /// The send queue had no room.
+    waiting: Vec<Prepared>,
+}
+
+/// What [`Directly`] took, seen from outside. Nobody contends for it.
+#[derive(Clone, Default)]
+struct UnderWay(Arc<Mutex<Taken>>);
+
+impl UnderWay {
+    fn end(&self) -> Taken {
+        std::mem::take(&mut *self.taken())
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One event as a call in the handler that runs, or outside, publishes it.
-pub(crate) fn prepared<E>(message: &Message<'_, E>, source: &str) -> Result<Prepared, EncodeError>
+pub(crate) fn prepared<E>(
+    message: &Message<'_, E>,
+    source: &Arc<str>,
+) -> Result<Prepared, EncodeError>
 where
     E: Event<Kind: CrossesServices>,
 {
@@ -211,22 +297,25 @@ where
 }
 
 /// The same for several.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn prepared_all(
     events: impl IntoEvents,
-    source: &str,
+    source: &Arc<str>,
 ) -> Result<Vec<Prepared>, EncodeError> {
     let mut outgoing = Outgoing::default();
     events.into_events(&mut outgoing)?;
-    let prepare = |event: OutgoingEvent| {
-        let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
-        Prepared::new(event, stamp, source)
-    };
-    Ok(outgoing.events.into_iter().map(prepare).collect())
+    let events = outgoing.events.into_iter();
+    Ok(events.map(|event| stamped(event, source)).collect())
+}
+
+fn stamped(event: OutgoingEvent, source: &Arc<str>) -> Prepared {
+    let stamp = with_current(|delivery| Stamp::explicit(delivery, event.event_type));
+    Prepared::new(event, stamp, source)
 }
 
 /// Tells the span how the event fared.
 fn published(
-    event: &Prepared,
+    event: Name,
     span: &Span,
     sent: Result<(i32, i64), KafkaError>,
 ) -> Result<Published, PublishError> {
@@ -235,8 +324,8 @@ fn published(
             span.record("messaging.destination.partition.id", partition);
             span.record("messaging.kafka.offset", offset);
             Ok(Published {
-                id: event.id().to_owned(),
-                topic: event.topic(),
+                id: event.id.as_str().to_owned(),
+                topic: event.topic,
                 partition,
                 offset,
             })

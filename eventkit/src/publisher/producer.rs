@@ -2,7 +2,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::FutureRecord;
 use rdkafka::producer::future_producer::DeliveryFuture;
 
@@ -80,18 +80,33 @@ impl Producer {
 
     /// Waits for a place in the send queue. Records keep the order in which they
     /// got theirs.
-    pub(crate) async fn enqueue<'a>(
-        &self,
-        record: RawRecord<'a>,
-    ) -> Result<Queued<'a>, KafkaError> {
+    pub(crate) async fn enqueue(&self, record: RawRecord<'_>) -> Result<Queued, KafkaError> {
         enqueue(&self.together, record).await
     }
 
+    /// The same without waiting; `None` when the queue is full.
+    pub(crate) fn enqueue_now(&self, record: RawRecord<'_>) -> Option<Result<Queued, KafkaError>> {
+        let partition = record.partition;
+        let acknowledgement = self.together.enqueue_now(record.into())?;
+        Some(acknowledgement.map(|acknowledgement| Queued {
+            acknowledgement,
+            partition,
+        }))
+    }
+
     /// Waits for all in-sync replicas to have the record.
-    pub(crate) async fn acknowledged(&self, queued: Queued<'_>) -> Result<(i32, i64), KafkaError> {
+    pub(crate) async fn acknowledged(&self, queued: Queued) -> Result<(i32, i64), KafkaError> {
+        let partition = queued.partition;
         match queued.acknowledged(&self.together).await {
-            Err((error, Some(record))) if is_too_large(&error) => {
+            Err((error, Some(message))) if is_too_large(&error) => {
                 let alone = self.alone()?;
+                let record = RawRecord {
+                    topic: message.topic(),
+                    partition,
+                    key: message.key(),
+                    payload: message.payload(),
+                    headers: message.headers().cloned().unwrap_or_default(),
+                };
                 let again = enqueue(alone, record).await?;
                 again.acknowledged(alone).await.map_err(|(error, _)| error)
             }
@@ -126,60 +141,46 @@ impl Producer {
     }
 }
 
-/// A record in the send queue.
-pub(crate) struct Queued<'a> {
-    acknowledgement: DeliveryFuture,
-    topic: &'a str,
-    partition: Option<i32>,
-    key: Option<&'a [u8]>,
-    payload: Option<&'a [u8]>,
+impl<'a> From<RawRecord<'a>> for FutureRecord<'a, [u8], [u8]> {
+    fn from(record: RawRecord<'a>) -> Self {
+        Self {
+            topic: record.topic,
+            partition: record.partition,
+            payload: record.payload,
+            key: record.key,
+            timestamp: None,
+            headers: Some(record.headers),
+        }
+    }
 }
 
-async fn enqueue<'a>(client: &Client, record: RawRecord<'a>) -> Result<Queued<'a>, KafkaError> {
-    let RawRecord {
-        topic,
-        partition,
-        key,
-        payload,
-        headers,
-    } = record;
-    let acknowledgement = client
-        .enqueue(FutureRecord {
-            topic,
-            partition,
-            payload,
-            key,
-            timestamp: None,
-            headers: Some(headers),
-        })
-        .await?;
+/// A record in the send queue.
+pub(crate) struct Queued {
+    acknowledgement: DeliveryFuture,
+    /// As it was asked for.
+    partition: Option<i32>,
+}
+
+async fn enqueue(client: &Client, record: RawRecord<'_>) -> Result<Queued, KafkaError> {
+    let partition = record.partition;
+    let acknowledgement = client.enqueue(record.into()).await?;
     Ok(Queued {
         acknowledgement,
-        topic,
         partition,
-        key,
-        payload,
     })
 }
 
-impl<'a> Queued<'a> {
+impl Queued {
     /// A failure gives the record back.
     async fn acknowledged(
         self,
         client: &Client,
-    ) -> Result<(i32, i64), (KafkaError, Option<RawRecord<'a>>)> {
+    ) -> Result<(i32, i64), (KafkaError, Option<OwnedMessage>)> {
         match self.acknowledgement.await {
             Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
             Ok(Err((error, message))) => {
                 client.renew_if_stopped();
-                let record = RawRecord {
-                    topic: self.topic,
-                    partition: self.partition,
-                    key: self.key,
-                    payload: self.payload,
-                    headers: message.headers().cloned().unwrap_or_default(),
-                };
-                Err((error, Some(record)))
+                Err((error, Some(message)))
             }
             Err(_) => Err((KafkaError::Canceled, None)),
         }

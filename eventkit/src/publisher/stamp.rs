@@ -1,9 +1,12 @@
 //! From an encoded event to a record: id, time, correlation, causation, trace.
 
+use std::sync::Arc;
+
 use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use tracing::Span;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use super::producer::{RawRecord, is_refusal};
 use crate::error::PublishError;
@@ -96,29 +99,59 @@ pub(crate) fn send_span(
 pub(crate) struct Prepared {
     event: OutgoingEvent,
     stamp: Stamp,
-    id: String,
-    correlation_id: String,
-    source: String,
+    id: IdText,
+    /// Where it differs from the id.
+    correlation_id: Option<String>,
+    source: Arc<str>,
     time: String,
 }
 
+/// A UUID as text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct IdText([u8; Hyphenated::LENGTH]);
+
+impl IdText {
+    fn of(id: Uuid) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(text)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl Prepared {
-    pub(super) fn new(event: OutgoingEvent, stamp: Stamp, service: &str) -> Self {
-        let id = stamp.id.hyphenated().to_string();
+    pub(super) fn new(event: OutgoingEvent, mut stamp: Stamp, service: &Arc<str>) -> Self {
         Self {
-            correlation_id: stamp.correlation_id.clone().unwrap_or_else(|| id.clone()),
-            source: event.source.unwrap_or(service).to_owned(),
+            correlation_id: stamp.correlation_id.take(),
+            source: event.source.map_or_else(|| service.clone(), Arc::from),
             time: wire::now(),
-            id,
+            id: IdText::of(stamp.id),
             event,
             stamp,
         }
     }
 
     pub(crate) fn id(&self) -> &str {
-        &self.id
+        self.id.as_str()
     }
 
+    fn correlation_id(&self) -> &str {
+        self.correlation_id.as_deref().unwrap_or(self.id())
+    }
+
+    /// What is told of it once it is sent.
+    pub(super) fn name(&self) -> Name {
+        Name {
+            id: self.id,
+            event_type: self.event.event_type,
+            topic: self.event.topic,
+        }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn topic(&self) -> &'static str {
         self.event.topic
     }
@@ -148,8 +181,8 @@ impl Prepared {
             messaging.operation.name = "create",
             messaging.operation.type = "create",
             messaging.destination.name = self.event.topic,
-            messaging.message.id = self.id,
-            messaging.message.conversation_id = self.correlation_id,
+            messaging.message.id = self.id(),
+            messaging.message.conversation_id = self.correlation_id(),
             messaging.message.body.size = self.event.payload.len(),
             cloudevents.event_type = self.event.event_type,
         )
@@ -159,8 +192,8 @@ impl Prepared {
         send_span(
             self.event.topic,
             self.event.event_type,
-            &self.id,
-            Some(&self.correlation_id),
+            self.id(),
+            Some(self.correlation_id()),
             self.event.payload.len(),
         )
     }
@@ -182,7 +215,7 @@ impl Prepared {
     pub(crate) fn each_header(&self, span: &Span, mut visit: impl FnMut(&[u8], Option<&[u8]>)) {
         let mut put = |name: &str, value: &str| visit(name.as_bytes(), Some(value.as_bytes()));
         put(headers::SPEC_VERSION, "1.0");
-        put(headers::ID, &self.id);
+        put(headers::ID, self.id());
         put(headers::TYPE, self.event.event_type);
         put(headers::SOURCE, &self.source);
         put(headers::TIME, &self.time);
@@ -190,7 +223,7 @@ impl Prepared {
             put(headers::SUBJECT, subject);
         }
         put(headers::CONTENT_TYPE, headers::JSON);
-        put(headers::CORRELATION_ID, &self.correlation_id);
+        put(headers::CORRELATION_ID, self.correlation_id());
         if let Some(cause) = &self.stamp.causation_id {
             put(headers::CAUSATION_ID, cause);
         }
@@ -205,9 +238,27 @@ impl Prepared {
         }
     }
 
+    fn subject(&self) -> Option<&str> {
+        self.stamp
+            .subject
+            .as_deref()
+            .or_else(|| std::str::from_utf8(self.key()?).ok())
+            .filter(|subject| wire::is_clean(subject))
+    }
+}
+
+/// Which event it is, without its content.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    pub(super) id: IdText,
+    pub(super) event_type: &'static str,
+    pub(super) topic: &'static str,
+}
+
+impl Name {
     pub(super) fn error(&self, source: KafkaError) -> PublishError {
-        let event_type = self.event.event_type.to_owned();
-        let topic = self.event.topic.to_owned();
+        let event_type = self.event_type.to_owned();
+        let topic = self.topic.to_owned();
         let refused = is_refusal(&source);
         let source = source.into();
         if refused {
@@ -223,13 +274,5 @@ impl Prepared {
                 source,
             }
         }
-    }
-
-    fn subject(&self) -> Option<&str> {
-        self.stamp
-            .subject
-            .as_deref()
-            .or_else(|| std::str::from_utf8(self.key()?).ok())
-            .filter(|subject| wire::is_clean(subject))
     }
 }
