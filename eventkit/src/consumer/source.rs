@@ -59,8 +59,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     // consumer busy and a slow one small.
     ("queued.max.messages.kbytes", "16384"),
     // What one answer may hold, compressed: all of it is taken apart at once,
-    // whatever is queued already. 50 MiB by default.
-    ("fetch.max.bytes", "8388608"),
+    // whatever is queued already. 50 MiB by default, where 64 partitions of records
+    // that compress well take half a gigabyte.
+    ("fetch.max.bytes", "2621440"),
     // New partitions of a topic are found within half a minute, not five.
     ("topic.metadata.refresh.interval.ms", "30000"),
     ("statistics.interval.ms", "5000"),
