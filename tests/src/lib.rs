@@ -5,6 +5,7 @@
 
 mod effects;
 mod event;
+mod inbox;
 mod jaeger;
 mod kafka;
 mod logs;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use effects::{Effect, Effects};
 pub use event::{Step, on};
+pub use inbox::TestInbox;
 pub use jaeger::{Jaeger, JaegerSpan};
 pub use kafka::{Admin, RawHeaders, RawRecord, RawWriter, read_all, read_all_at};
 pub use logs::{Logged, Logs};

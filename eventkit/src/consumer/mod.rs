@@ -8,11 +8,15 @@
 //! Invariant: a partition's task never calls Kafka, and the source never calls
 //! a handler.
 
+// `tests/loom` has another one in this place.
+use std::sync::atomic;
+
 mod group;
 mod outage;
 mod partition;
 mod route;
 mod scheduler;
+mod shared;
 mod source;
 mod window;
 
@@ -21,12 +25,14 @@ pub(crate) use group::{
 };
 pub(crate) use outage::Outage;
 #[cfg(feature = "__counts")]
-pub(crate) use partition::{Partition, Shared};
+pub(crate) use partition::Partition;
 #[cfg(feature = "__fuzz")]
 pub(crate) use route::Names;
 #[cfg(any(feature = "__fuzz", feature = "__counts"))]
 pub(crate) use route::Route;
 pub(crate) use route::{Inbound, Routes};
+#[cfg(feature = "__counts")]
+pub(crate) use shared::Shared;
 pub(crate) use source::{GroupHandle, SourceSettings, State, start};
 #[cfg(feature = "__counts")]
 pub(crate) use window::Window;

@@ -6,7 +6,6 @@
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -18,72 +17,18 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::group::{PartitionContext, count};
 use super::route::{Inbound, Route};
 use super::scheduler::{LaneId, Place, Scheduler, Ticket};
+use super::shared::Shared;
 use super::window::{Seq, Window};
 use crate::delivery::{Ending, Settled, Slot};
 use crate::event::{Received, Record};
 use crate::handler::{Among, Delivery, Order, Shared as SharedInbound};
 
-/// What source and partition say to one another without waiting.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The next offset to read if the partition moved away now; -1: not known.
-    next_offset: AtomicI64,
-    /// Records received and not settled.
-    buffered: AtomicUsize,
-    buffered_bytes: AtomicUsize,
-    /// Records between the oldest unsettled one and the newest.
-    window: AtomicUsize,
-    ended: AtomicBool,
-}
-
-impl Shared {
-    pub(crate) fn new(next_offset: Option<i64>) -> Self {
-        Self {
-            next_offset: AtomicI64::new(next_offset.unwrap_or(-1)),
-            buffered: AtomicUsize::new(0),
-            buffered_bytes: AtomicUsize::new(0),
-            window: AtomicUsize::new(0),
-            ended: AtomicBool::new(false),
-        }
-    }
-
-    pub(crate) fn next_offset(&self) -> Option<i64> {
-        Some(self.next_offset.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
-    }
-
-    pub(crate) fn buffered(&self) -> usize {
-        self.buffered.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn buffered_bytes(&self) -> usize {
-        self.buffered_bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn window(&self) -> usize {
-        self.window.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn received(&self, records: usize, bytes: usize) {
-        self.buffered.fetch_add(records, Ordering::Relaxed);
-        self.buffered_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn settled(&self, records: usize, bytes: usize) {
-        self.buffered.fetch_sub(records, Ordering::Relaxed);
-        self.buffered_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-/// Sets `ended` however the task ends, a panic included.
+/// Says that it has ended however the task ends, a panic included.
 struct EndedOnDrop(Arc<Shared>);
 
 impl Drop for EndedOnDrop {
     fn drop(&mut self) {
-        self.0.ended.store(true, Ordering::Release);
+        self.0.end();
     }
 }
 
@@ -422,12 +367,8 @@ impl<R: Received> Partition<R> {
     /// Tells the source, and those who count, what happened in this turn.
     fn tell(&mut self) {
         let tally = &mut self.tally;
-        if let Some(next) = self.window.next_offset() {
-            self.shared.next_offset.store(next, Ordering::Release);
-        }
         self.shared
-            .window
-            .store(self.window.len(), Ordering::Relaxed);
+            .progress(self.window.next_offset(), self.window.len());
         if tally.records > 0 {
             self.shared.settled(tally.records, tally.bytes);
             (tally.records, tally.bytes) = (0, 0);

@@ -13,7 +13,8 @@ use super::context::{self, SourceContext};
 use super::fetched::Fetcher;
 use super::positions::{self, Start};
 use crate::consumer::group::{GroupContext, PartitionContext, Stop};
-use crate::consumer::partition::{Partition, Shared};
+use crate::consumer::partition::Partition;
+use crate::consumer::shared::Shared;
 use crate::event::record::size_of_message;
 use crate::ffi::Fetched;
 
