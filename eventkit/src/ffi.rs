@@ -238,6 +238,72 @@ impl Drop for FetchQueue {
     }
 }
 
+/// Where the outcomes of commits arrive; rdkafka's own are not told of an
+/// asynchronous one.
+pub(crate) struct CommitQueue(NonNull<bindings::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for CommitQueue {}
+
+impl CommitQueue {
+    /// Must be dropped before its client.
+    pub(crate) fn new<C: ClientContext>(client: &Client<C>) -> Self {
+        // SAFETY: the client is alive; librdkafka ends the process where it has
+        // no memory for a queue.
+        let queue = unsafe { bindings::rd_kafka_queue_new(client.native_ptr()) };
+        Self(NonNull::new(queue).expect("librdkafka makes queues"))
+    }
+
+    /// Begins to commit the stored offsets of all assigned partitions. Unless it
+    /// fails at once, there is an outcome later.
+    pub(crate) fn commit_stored<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: client and queue are alive; no offsets means the stored ones,
+        // and without a callback nothing is called.
+        let err = unsafe {
+            bindings::rd_kafka_commit_queue(
+                client.native_ptr(),
+                ptr::null(),
+                self.0.as_ptr(),
+                None,
+                ptr::null_mut(),
+            )
+        };
+        code(err)
+    }
+
+    /// How a commit ended, if one did.
+    pub(crate) fn outcome(&self) -> Option<Result<(), RDKafkaErrorCode>> {
+        // SAFETY: the queue is alive; the event is ours and freed after its last use.
+        unsafe {
+            let event = bindings::rd_kafka_queue_poll(self.0.as_ptr(), 0);
+            if event.is_null() {
+                return None;
+            }
+            let err = bindings::rd_kafka_event_error(event);
+            bindings::rd_kafka_event_destroy(event);
+            Some(code(err))
+        }
+    }
+}
+
+impl Drop for CommitQueue {
+    fn drop(&mut self) {
+        // SAFETY: the queue is ours; commits under way keep it alive inside
+        // librdkafka as long as they need it.
+        unsafe { bindings::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+fn code(err: RDKafkaRespErr) -> Result<(), RDKafkaErrorCode> {
+    match err {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        err => Err(err.into()),
+    }
+}
+
 /// Visits a message's headers in order.
 pub(crate) fn for_each_header(
     message: &BorrowedMessage<'_>,

@@ -8,6 +8,7 @@
 
 mod assignment;
 mod backoff;
+mod commits;
 mod context;
 mod fetched;
 mod positions;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 use self::assignment::Assignment;
 use self::backoff::Backoff;
+use self::commits::Commits;
 use self::context::{Rebalance, SourceContext};
 use self::fetched::Fetcher;
 use super::group::GroupContext;
@@ -39,17 +41,23 @@ const IDLE_POLL: Duration = Duration::from_millis(20);
 const NAP: Duration = Duration::from_millis(1);
 /// The same while a partition drains, is paused, or waits to be assigned.
 const BUSY_POLL: Duration = Duration::from_millis(5);
-/// How often progress is handed to librdkafka, which commits every second.
+/// How often progress is handed to librdkafka, and looked whether to commit it.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long a commit that is under way may take when partitions are given back:
+/// the last one follows it.
+const LAST_COMMIT: Duration = Duration::from_secs(1);
 /// How long handlers that were cut off may take to let go of their messages.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
+const COMMIT_INTERVAL: &str = "auto.commit.interval.ms";
+
 const DEFAULTS: &[(&str, &str)] = &[
-    // Offsets are stored by us when settled, and committed by librdkafka.
+    // Offsets are stored by us when settled, and committed by us; by librdkafka
+    // when partitions are given back.
     ("enable.auto.offset.store", "false"),
     ("enable.auto.commit", "true"),
-    ("auto.commit.interval.ms", "1000"),
+    (COMMIT_INTERVAL, "1000"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     // With the default of 1,000 a full queue stops fetching for a whole second.
     ("fetch.queue.backoff.ms", "5"),
@@ -132,6 +140,12 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
         // The broker assigns under this protocol, and the client must not say how.
         config.remove("partition.assignment.strategy");
     }
+    let interval = config.get(COMMIT_INTERVAL).and_then(|ms| ms.parse().ok());
+    // What is no number is for librdkafka to refuse.
+    let interval = interval.map(|ms| {
+        config.set(COMMIT_INTERVAL, "0");
+        Duration::from_millis(ms)
+    });
     config
         .set("group.id", &*group.group)
         // Tells us, so that what was deleted unread can be counted.
@@ -151,6 +165,7 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
     let name = group.group.clone();
     let source = Source {
         fetched: Fetcher::new(&consumer),
+        commits: Commits::new(&consumer, interval.unwrap_or_default()),
         assignment: Assignment::new(group.clone(), runtime::Handle::current()),
         consumer,
         group,
@@ -179,6 +194,7 @@ struct Source {
     // In this order they are dropped: messages before their queue before their client.
     assignment: Assignment,
     fetched: Fetcher,
+    commits: Commits,
     consumer: BaseConsumer<SourceContext>,
     group: Arc<GroupContext>,
     settings: SourceSettings,
@@ -339,14 +355,20 @@ impl Source {
                 partitions,
                 deadline,
             }) => {
-                if self.assignment.have_ended(&partitions) || Instant::now() >= deadline {
+                let now = Instant::now();
+                let ended = self.assignment.have_ended(&partitions);
+                if now >= deadline || (ended && !self.commits.are_under_way(&self.group.group)) {
                     self.unassign(&partitions);
-                } else {
-                    self.pending = Some(Pending::Revoke {
-                        partitions,
-                        deadline,
-                    });
+                    return Ok(());
                 }
+                let deadline = match ended {
+                    true => deadline.min(now + LAST_COMMIT),
+                    false => deadline,
+                };
+                self.pending = Some(Pending::Revoke {
+                    partitions,
+                    deadline,
+                });
                 Ok(())
             }
         }
@@ -436,8 +458,11 @@ impl Source {
 
     fn store_offsets(&mut self) {
         if self.stored_at.elapsed() >= STORE_INTERVAL {
-            self.assignment.store_offsets(&self.consumer);
+            if self.assignment.store_offsets(&self.consumer) {
+                self.commits.stored();
+            }
             self.stored_at = Instant::now();
+            self.commits.proceed(&self.consumer, &self.group.group);
         }
     }
 
@@ -458,6 +483,10 @@ impl Source {
         let unfinished = self.assignment.unfinished();
         self.assignment.kill(&all);
         self.assignment.store_offsets(&self.consumer);
+        let deadline = Instant::now() + LAST_COMMIT;
+        while self.commits.are_under_way(&self.group.group) && Instant::now() < deadline {
+            let _ = self.consumer.poll(BUSY_POLL);
+        }
         self.answer_outstanding();
         let deadline = Instant::now() + LAST_MESSAGES;
         while !self.assignment.holds_no_messages() && Instant::now() < deadline {
@@ -468,12 +497,14 @@ impl Source {
             consumer,
             fetched,
             assignment,
+            commits,
             state,
             group,
             ..
         } = self;
         drop(assignment);
         drop(fetched);
+        drop(commits);
         consumer.context().leave();
         if freed {
             drop(consumer);

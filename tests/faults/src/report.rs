@@ -63,12 +63,7 @@ impl Report {
         none(verdict.lost, "events lost");
         none(verdict.disorder, "order violations");
         none(verdict.commits_past, "commits past in-flight work");
-        // Counted, and no promise: librdkafka lets commits that it retries
-        // overtake one another when the coordinator dies under this protocol.
-        let overtaken = fault.name == "broker-killed" && protocol == Protocol::Consumer;
-        if !overtaken {
-            none(verdict.commits_back, "commits that went back");
-        }
+        none(verdict.commits_back, "commits that went back");
         if fault.duplicates == Duplicates::None {
             none(verdict.duplicates, "duplicate effects");
         }

@@ -250,7 +250,8 @@ impl Assignment {
     }
 
     /// Hands progress to librdkafka: only of partitions owned now, only forwards.
-    pub(super) fn store_offsets(&mut self, consumer: &BaseConsumer<SourceContext>) {
+    /// `false`: there was none.
+    pub(super) fn store_offsets(&mut self, consumer: &BaseConsumer<SourceContext>) -> bool {
         self.look_behind(consumer);
         let mut list = TopicPartitionList::new();
         for owned in &mut self.owned {
@@ -273,6 +274,7 @@ impl Assignment {
         {
             tracing::debug!(target: "eventkit::consumer", group = &*self.group.group, %error, "storing offsets");
         }
+        list.count() > 0
     }
 
     /// Asks how far quiet partitions were read in which everything is settled.
