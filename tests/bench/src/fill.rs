@@ -119,15 +119,19 @@ impl Sender {
 
 pub fn headers(order: &OrderPlaced) -> OwnedHeaders {
     let (id, subject) = (order.order_id.to_string(), order.customer_id.to_string());
+    headers_of(&id, &subject)
+}
+
+pub fn headers_of(id: &str, subject: &str) -> OwnedHeaders {
     let all = [
         ("ce_specversion", "1.0"),
-        ("ce_id", &id),
+        ("ce_id", id),
         ("ce_type", "OrderPlaced.v1"),
         ("ce_source", "shop"),
         ("ce_time", "2026-01-01T12:00:00.000000Z"),
-        ("ce_subject", &subject),
+        ("ce_subject", subject),
         ("content-type", "application/json"),
-        ("ce_correlationid", &id),
+        ("ce_correlationid", id),
     ];
     let start = OwnedHeaders::new_with_capacity(all.len());
     all.into_iter().fold(start, |headers, (key, value)| {

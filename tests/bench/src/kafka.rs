@@ -24,17 +24,38 @@ pub fn config() -> Result<ClientConfig> {
 
 /// Records in a topic; `None` when there is no such topic.
 pub fn records(topic: &str) -> Result<Option<u64>> {
-    let consumer = reader("eventkit-bench")?;
-    let partitions = partitions(&consumer, topic)?;
-    if partitions == 0 {
+    let ends = Ends::of(topic)?;
+    if ends.partitions == 0 {
         return Ok(None);
     }
-    let mut records = 0;
-    for partition in 0..partitions {
-        let (low, high) = ends(&consumer, topic, partition)?;
-        records += (high - low).unsigned_abs();
+    ends.records().map(Some)
+}
+
+/// The ends of one topic, asked again and again.
+pub struct Ends {
+    consumer: BaseConsumer,
+    topic: String,
+    partitions: i32,
+}
+
+impl Ends {
+    pub fn of(topic: &str) -> Result<Self> {
+        let consumer = reader("eventkit-bench")?;
+        Ok(Self {
+            partitions: partitions(&consumer, topic)?,
+            topic: topic.to_owned(),
+            consumer,
+        })
     }
-    Ok(Some(records))
+
+    pub fn records(&self) -> Result<u64> {
+        let mut records = 0;
+        for partition in 0..self.partitions {
+            let (low, high) = ends(&self.consumer, &self.topic, partition)?;
+            records += (high - low).unsigned_abs();
+        }
+        Ok(records)
+    }
 }
 
 /// A partition's first and next offset. One that was just created has no leader

@@ -6,9 +6,11 @@
 #![allow(missing_docs)]
 
 mod arguments;
+mod arrivals;
 mod baselines;
 mod case;
 mod check;
+mod database;
 mod event;
 mod fill;
 mod kafka;

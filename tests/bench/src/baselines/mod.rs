@@ -8,6 +8,7 @@ pub mod dead_letters;
 pub mod defaults;
 pub mod inline;
 pub mod offsets;
+pub mod outbox;
 pub mod per_key;
 pub mod per_partition;
 pub mod publishing;

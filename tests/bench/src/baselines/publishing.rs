@@ -15,7 +15,7 @@ use crate::event::OrderPlaced;
 use crate::fill::headers;
 use crate::kafka;
 
-fn config() -> Result<rdkafka::ClientConfig> {
+pub fn config() -> Result<rdkafka::ClientConfig> {
     let mut config = kafka::config()?;
     config
         .set("enable.idempotence", "true")

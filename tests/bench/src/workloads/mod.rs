@@ -8,6 +8,10 @@ mod growth;
 mod io;
 mod latency;
 mod noop;
+mod outbox_insert;
+mod outbox_latency;
+mod outbox_relay;
+mod outbox_steady;
 pub mod poison;
 mod publish;
 mod traced;
@@ -38,6 +42,10 @@ const ALL: &[Workload] = &[
     poison::WORKLOAD,
     latency::WORKLOAD,
     publish::WORKLOAD,
+    outbox_insert::WORKLOAD,
+    outbox_relay::WORKLOAD,
+    outbox_latency::WORKLOAD,
+    outbox_steady::WORKLOAD,
     fan_out::WORKLOAD,
     growth::WORKLOAD,
     backlog::WORKLOAD,
