@@ -41,7 +41,7 @@ const IDLE_POLL: Duration = Duration::from_millis(20);
 const NAP: Duration = Duration::from_millis(1);
 /// The same while a partition drains, is paused, or waits to be assigned.
 const BUSY_POLL: Duration = Duration::from_millis(5);
-/// How often progress is handed to librdkafka, and looked whether to commit it.
+/// How often progress is handed to librdkafka.
 const STORE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a commit that is under way may take when partitions are given back:
@@ -53,8 +53,8 @@ const LAST_MESSAGES: Duration = Duration::from_secs(1);
 const COMMIT_INTERVAL: &str = "auto.commit.interval.ms";
 
 const DEFAULTS: &[(&str, &str)] = &[
-    // Offsets are stored by us when settled, and committed by us; by librdkafka
-    // when partitions are given back.
+    // Offsets are stored by us when settled, and committed by librdkafka; but see
+    // `commits`.
     ("enable.auto.offset.store", "false"),
     ("enable.auto.commit", "true"),
     (COMMIT_INTERVAL, "1000"),
@@ -136,16 +136,16 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
         DEFAULTS.to_vec()
     };
     let mut config = settings.connection.client(Role::Consumer, &defaults);
+    let mut commit_interval = Duration::ZERO;
     if config.get("group.protocol") == Some("consumer") {
         // The broker assigns under this protocol, and the client must not say how.
         config.remove("partition.assignment.strategy");
+        // What is no number is for librdkafka to refuse.
+        if let Some(Ok(ms)) = config.get(COMMIT_INTERVAL).map(str::parse) {
+            commit_interval = Duration::from_millis(ms);
+            config.set(COMMIT_INTERVAL, "0");
+        }
     }
-    let interval = config.get(COMMIT_INTERVAL).and_then(|ms| ms.parse().ok());
-    // What is no number is for librdkafka to refuse.
-    let interval = interval.map(|ms| {
-        config.set(COMMIT_INTERVAL, "0");
-        Duration::from_millis(ms)
-    });
     config
         .set("group.id", &*group.group)
         // Tells us, so that what was deleted unread can be counted.
@@ -165,7 +165,7 @@ pub(crate) fn start(group: Arc<GroupContext>, settings: SourceSettings) -> Resul
     let name = group.group.clone();
     let source = Source {
         fetched: Fetcher::new(&consumer),
-        commits: Commits::new(&consumer, interval.unwrap_or_default()),
+        commits: Commits::new(&consumer, commit_interval),
         assignment: Assignment::new(group.clone(), runtime::Handle::current()),
         consumer,
         group,

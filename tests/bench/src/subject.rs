@@ -34,19 +34,22 @@ pub fn app(job: &Job, handlers: Vec<HandlerDefinition>) -> Result<App> {
 
 /// Runs the App until every delivery of the load is settled, then shuts it down.
 pub fn run(job: &Job, app: App, check: &Check) -> Result<Report> {
+    runtime()?.block_on(run_here(job, app, check))
+}
+
+/// The same on the runtime that the caller is on.
+pub async fn run_here(job: &Job, app: App, check: &Check) -> Result<Report> {
     let app = app.state(check.clone());
-    runtime()?.block_on(async {
-        let running = app.start().await.context("the App does not start")?;
-        check.done().await;
-        settled(&running, job.load().deliveries()).await;
-        let mut report = Report::of(check);
-        report.figure(SETTLED, check.since_first().as_secs_f64());
-        running
-            .shutdown()
-            .await
-            .context("the App does not end in order")?;
-        Ok(report)
-    })
+    let running = app.start().await.context("the App does not start")?;
+    check.done().await;
+    settled(&running, job.load().deliveries()).await;
+    let mut report = Report::of(check);
+    report.figure(SETTLED, check.since_first().as_secs_f64());
+    running
+        .shutdown()
+        .await
+        .context("the App does not end in order")?;
+    Ok(report)
 }
 
 /// Waits until each handler has settled this many deliveries, or stands still.

@@ -1,9 +1,13 @@
-//! When what is done is committed: now and then, one commit at a time.
+//! When what is done is committed under the protocol of KIP-848: now and then, one
+//! commit at a time.
 //!
 //! librdkafka sends a commit again that got no answer, and by its own timer sends
 //! the next one meanwhile: when the group's coordinator dies, the older can come to
 //! the new one last, and take the group back. It still commits by itself when
 //! partitions are given back, which waits for what is under way here.
+//!
+//! Under the classic protocol its timer serves. It knows, as nobody outside does,
+//! when a commit would stand in line behind a rebalance that waits for others.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +22,7 @@ const LOST: Duration = Duration::from_secs(120);
 
 pub(super) struct Commits {
     queue: CommitQueue,
-    /// Zero: only when partitions are given back.
+    /// Zero: librdkafka alone commits.
     interval: Duration,
     begun: Option<Instant>,
     under_way: bool,

@@ -5,6 +5,7 @@ mod backlog;
 mod dedup;
 mod fan_out;
 mod growth;
+mod inbox;
 mod io;
 mod latency;
 mod noop;
@@ -46,6 +47,7 @@ const ALL: &[Workload] = &[
     outbox_relay::WORKLOAD,
     outbox_latency::WORKLOAD,
     outbox_steady::WORKLOAD,
+    inbox::WORKLOAD,
     fan_out::WORKLOAD,
     growth::WORKLOAD,
     backlog::WORKLOAD,
