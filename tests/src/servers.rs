@@ -23,6 +23,13 @@ pub fn database_url() -> String {
     variable("DATABASE_URL")
 }
 
+/// Its host and port.
+pub fn database_address() -> String {
+    let url = database_url();
+    let address = url.rsplit('@').next().unwrap_or(&url);
+    address.split('/').next().unwrap_or(address).to_owned()
+}
+
 /// Where Jaeger takes spans.
 pub fn otlp_endpoint() -> String {
     variable("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -35,6 +42,11 @@ pub fn jaeger_url() -> String {
 
 pub(crate) fn redis_program() -> String {
     variable("EVENTKIT_REDIS_SERVER")
+}
+
+/// The folder with PostgreSQL's programs.
+pub(crate) fn postgres_programs() -> std::path::PathBuf {
+    variable("EVENTKIT_POSTGRES_PROGRAMS").into()
 }
 
 /// A name that no other test and no earlier run has.

@@ -3,11 +3,12 @@
 //! `worker <handler> --group … --topic … --results …` runs one handler, whose
 //! effects go to a Redis list; `worker trace <service>` runs one of the services
 //! that one order passes through; `worker relay …` and `worker write …` are the
-//! two sides of an outbox.
+//! two sides of an outbox; `worker inbox …` is a service with an inbox.
 
 #![allow(missing_docs)]
 
 mod handlers;
+mod inbox;
 mod outbox;
 mod trace;
 
@@ -28,6 +29,10 @@ async fn main() -> anyhow::Result<()> {
         }
         Some((what, rest)) if what == "write" => {
             outbox::write(&rest[0], &rest[1], &rest[2], &rest[3]).await?;
+        }
+        Some((what, rest)) if what == "inbox" => {
+            let _telemetry = eventkit::telemetry::init("inbox")?;
+            inbox::run(&rest[0], &rest[1]).await?;
         }
         Some((handler, rest)) => {
             let _telemetry = eventkit::telemetry::init("worker")?;
