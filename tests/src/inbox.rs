@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::outbox::options;
-use crate::servers::{app, database_url, unique};
-use crate::{Admin, Proxy, RawRecord, RawWriter, Step, TestOutbox, on};
+use crate::servers::{app_at, database_url, kafka_servers, unique};
+use crate::{Admin, Proxy, Published, RawRecord, RawWriter, Step, TestOutbox, on, read_all_at};
 
 /// What handlers return for a step.
 #[derive(Debug, Clone, Event, Serialize, Deserialize)]
@@ -30,6 +30,7 @@ pub struct TestInbox {
     /// Whatever is put in goes to its topic.
     pub outbox: TestOutbox,
     options: PgConnectOptions,
+    servers: String,
 }
 
 impl TestInbox {
@@ -39,14 +40,23 @@ impl TestInbox {
 
     /// In a database of the test's own.
     pub async fn in_database(url: &str, name: &str) -> Self {
-        let this = Self::open(url, &unique(name)).await;
-        let admin = Admin::new();
-        admin.create(&this.input, 4, &[]).await;
+        let (servers, name) = (kafka_servers(), unique(name));
+        Admin::new().create(&format!("{name}-in"), 4, &[]).await;
+        Self::beside(&servers, url, &name).await
+    }
+
+    /// The same beside an input that is there, in a Kafka of the test's own.
+    pub async fn beside(servers: &str, url: &str, name: &str) -> Self {
+        let this = Self::at(servers, url, name).await;
+        let admin = Admin::at(servers);
         admin.create(&this.outbox.topic, 4, &[]).await;
         this.outbox.outbox.migrate().await.expect("migrated");
         this.inbox().migrate().await.expect("migrated");
-        this.execute("CREATE TABLE effects (key text NOT NULL, n bigint NOT NULL, by text)")
-            .await;
+        this.execute(
+            "CREATE TABLE effects \
+             (id bigserial PRIMARY KEY, key text NOT NULL, n bigint NOT NULL, by text)",
+        )
+        .await;
         // An event names its topic for good; each test wants one of its own.
         this.execute(&format!(
             "CREATE FUNCTION to_own_topic() RETURNS trigger LANGUAGE plpgsql AS \
@@ -61,12 +71,18 @@ impl TestInbox {
 
     /// One that is there already.
     pub async fn open(url: &str, name: &str) -> Self {
+        Self::at(&kafka_servers(), url, name).await
+    }
+
+    /// The same in a Kafka of the test's own.
+    pub async fn at(servers: &str, url: &str, name: &str) -> Self {
         let schema = name.replace('-', "_");
         let options = options(url).options([("search_path", &schema)]);
         Self {
+            servers: servers.to_owned(),
             name: name.to_owned(),
             input: format!("{name}-in"),
-            group: format!("{name}-group"),
+            group: format!("{name}-in-group"),
             outbox: TestOutbox::at(options.clone(), &schema, name).await,
             options,
         }
@@ -95,9 +111,9 @@ impl TestInbox {
     /// An App with the inbox, its outbox and the relay; handlers have the topic of
     /// this test, and the inbox and `by` as their state.
     pub fn app(&self, by: &str, handlers: Vec<HandlerDefinition>) -> App {
-        app(&self.group)
+        app_at(&self.servers, &self.group)
             .inbox(self.inbox())
-            .outbox(self.outbox.relay())
+            .outbox(self.outbox.relay_to(&self.servers))
             .state(By(by.to_owned()))
             .state(self.clone())
             .handlers(on(self.input.clone(), handlers))
@@ -110,7 +126,7 @@ impl TestInbox {
         step: &Step,
         By(by): &By,
     ) -> sqlx::Result<Reserved> {
-        sqlx::query("INSERT INTO effects VALUES ($1, $2, $3)")
+        sqlx::query("INSERT INTO effects (key, n, by) VALUES ($1, $2, $3)")
             .bind(&step.key)
             .bind(step.n as i64)
             .bind(by)
@@ -171,6 +187,11 @@ impl TestInbox {
             .committed_to_the_end(&self.group, &self.input)
             .await;
         self.outbox.drains_to(0).await;
+    }
+
+    /// What stands in its outbox's topic.
+    pub fn published(&self) -> Published {
+        Published(read_all_at(&self.servers, &self.outbox.topic))
     }
 
     /// Every step has one effect and was published, and nothing else was.

@@ -59,8 +59,12 @@ impl TestOutbox {
 
     /// A relay with short leases, that takes little from the tests' patience.
     pub fn relay(&self) -> Relay<Postgres> {
+        self.relay_to(&kafka_servers())
+    }
+
+    pub(crate) fn relay_to(&self, servers: &str) -> Relay<Postgres> {
         Relay::new(&self.outbox)
-            .bootstrap_servers(kafka_servers())
+            .bootstrap_servers(servers)
             .lease(Duration::from_secs(2))
     }
 

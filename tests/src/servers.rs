@@ -57,7 +57,11 @@ pub fn unique(name: &str) -> String {
 
 /// An App on the real Kafka that takes nothing from files or the environment.
 pub fn app(group: &str) -> App {
+    app_at(&kafka_servers(), group)
+}
+
+pub(crate) fn app_at(servers: &str, group: &str) -> App {
     App::new(group)
         .settings(Settings::default())
-        .bootstrap_servers(kafka_servers())
+        .bootstrap_servers(servers)
 }
