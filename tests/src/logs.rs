@@ -29,9 +29,13 @@ impl Logs {
             let logs = Logs::default();
             let filter = tracing_subscriber::filter::Targets::new()
                 .with_target("eventkit", tracing::Level::INFO);
-            let captured = logs.clone().with_filter(filter);
+            // One filter for all: one of the layer's own would lose the event that
+            // comes after a question of `sqlx` whether it should log.
             // Only a test's own subscriber could stand there already.
-            tracing_subscriber::registry().with(captured).init();
+            tracing_subscriber::registry()
+                .with(filter)
+                .with(logs.clone())
+                .init();
             logs
         })
         .clone()
