@@ -10,6 +10,7 @@ mod jaeger;
 mod kafka;
 mod logs;
 mod outbox;
+mod postgres_server;
 mod process;
 mod proxy;
 mod redis_server;
@@ -18,13 +19,17 @@ mod wait;
 
 pub use effects::{Effect, Effects};
 pub use event::{Step, on};
-pub use inbox::TestInbox;
+pub use inbox::{By, Reserved, TestInbox};
 pub use jaeger::{Jaeger, JaegerSpan};
 pub use kafka::{Admin, RawHeaders, RawRecord, RawWriter, read_all, read_all_at};
 pub use logs::{Logged, Logs};
 pub use outbox::{Published, TestOutbox};
+pub use postgres_server::PostgresServer;
 pub use process::{Process, program, worker};
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
-pub use servers::{app, database_url, jaeger_url, kafka_servers, otlp_endpoint, redis_url, unique};
+pub use servers::{
+    app, database_address, database_url, jaeger_url, kafka_servers, otlp_endpoint, redis_url,
+    unique,
+};
 pub use wait::{eventually, eventually_within, settles_at};

@@ -29,9 +29,9 @@ impl Logs {
             let logs = Logs::default();
             let filter = tracing_subscriber::filter::Targets::new()
                 .with_target("eventkit", tracing::Level::INFO);
-            // A filter of the layer's own loses the event after one that was only
-            // asked about, as sqlx asks. Only a test's own subscriber could stand
-            // there already.
+            // One filter for all: one of the layer's own would lose the event that
+            // comes after a question of `sqlx` whether it should log.
+            // Only a test's own subscriber could stand there already.
             tracing_subscriber::registry()
                 .with(filter)
                 .with(logs.clone())

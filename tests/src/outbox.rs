@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use eventkit::outbox::{Outbox, Relay};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres};
 
 use crate::servers::{database_url, kafka_servers, unique};
@@ -32,19 +32,18 @@ impl TestOutbox {
 
     /// One that is there already.
     pub async fn open(schema: &str, topic: &str) -> Self {
-        Self::at(&database_url(), schema, topic).await
+        Self::at(options(&database_url()), schema, topic).await
     }
 
     /// The same, by another way.
     pub async fn through(&self, proxy: &Proxy) -> Self {
-        let url = format!("postgres://postgres:postgres@{}/postgres", proxy.address);
-        Self::at(&url, &self.schema, &self.topic).await
+        Self::at(options(&proxy.database_url()), &self.schema, &self.topic).await
     }
 
-    async fn at(url: &str, schema: &str, topic: &str) -> Self {
+    pub(crate) async fn at(options: PgConnectOptions, schema: &str, topic: &str) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(8)
-            .connect(url)
+            .connect_with(options)
             .await
             .expect("PostgreSQL answers");
         let outbox = Outbox::builder("tests", pool.clone())
@@ -60,8 +59,12 @@ impl TestOutbox {
 
     /// A relay with short leases, that takes little from the tests' patience.
     pub fn relay(&self) -> Relay<Postgres> {
+        self.relay_to(&kafka_servers())
+    }
+
+    pub(crate) fn relay_to(&self, servers: &str) -> Relay<Postgres> {
         Relay::new(&self.outbox)
-            .bootstrap_servers(kafka_servers())
+            .bootstrap_servers(servers)
             .lease(Duration::from_secs(2))
     }
 
@@ -148,6 +151,10 @@ impl TestOutbox {
     pub fn published(&self) -> Published {
         Published(read_all(&self.topic))
     }
+}
+
+pub(crate) fn options(url: &str) -> PgConnectOptions {
+    url.parse().expect("a database's address")
 }
 
 /// The records of a topic.

@@ -51,6 +51,16 @@ impl Process {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("a child can be asked");
+        ended.is_some()
+    }
+
     /// Sends `TERM`, `INT`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill")

@@ -49,6 +49,11 @@ impl Proxy {
         this
     }
 
+    /// Where it stands for a PostgreSQL.
+    pub fn database_url(&self) -> String {
+        format!("postgres://postgres:postgres@{}/postgres", self.address)
+    }
+
     /// Nothing passes, and no connection ends.
     pub fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);

@@ -23,6 +23,13 @@ pub fn database_url() -> String {
     variable("DATABASE_URL")
 }
 
+/// Its host and port.
+pub fn database_address() -> String {
+    let url = database_url();
+    let address = url.rsplit('@').next().unwrap_or(&url);
+    address.split('/').next().unwrap_or(address).to_owned()
+}
+
 /// Where Jaeger takes spans.
 pub fn otlp_endpoint() -> String {
     variable("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -37,6 +44,11 @@ pub(crate) fn redis_program() -> String {
     variable("EVENTKIT_REDIS_SERVER")
 }
 
+/// The folder with PostgreSQL's programs.
+pub(crate) fn postgres_programs() -> std::path::PathBuf {
+    variable("EVENTKIT_POSTGRES_PROGRAMS").into()
+}
+
 /// A name that no other test and no earlier run has.
 pub fn unique(name: &str) -> String {
     let id = uuid::Uuid::new_v4().simple().to_string();
@@ -45,7 +57,11 @@ pub fn unique(name: &str) -> String {
 
 /// An App on the real Kafka that takes nothing from files or the environment.
 pub fn app(group: &str) -> App {
+    app_at(&kafka_servers(), group)
+}
+
+pub(crate) fn app_at(servers: &str, group: &str) -> App {
     App::new(group)
         .settings(Settings::default())
-        .bootstrap_servers(kafka_servers())
+        .bootstrap_servers(servers)
 }

@@ -33,7 +33,8 @@ postgres_start() {
     -k '' -N 200
   remember postgres \
     "DATABASE_URL=postgres://postgres:postgres@127.0.0.1:$port/postgres" \
-    "EVENTKIT_POSTGRES_PID=$pid"
+    "EVENTKIT_POSTGRES_PID=$pid" \
+    "EVENTKIT_POSTGRES_PROGRAMS=$pg_bin"
 }
 
 # A clone may lie where only its owner gets in: then the data goes to /tmp.

@@ -6,23 +6,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use eventkit::inbox::{Inbox, Tx};
+use eventkit::inbox::Tx;
+use eventkit::outbox::{Outbox, OutboxError};
 use eventkit::prelude::*;
-use eventkit::{HandlerDefinition, HandlerStats, Running, handlers};
+use eventkit::{HandlerStats, Running, handlers};
 use eventkit_tests::{
-    Admin, Logs, Proxy, RawRecord, Step, TestInbox, database_url, eventually, on, unique, worker,
+    Admin, By, Logs, PostgresServer, Process, Proxy, RawRecord, Reserved, Step, TestInbox,
+    database_address, eventually, settles_at, worker,
 };
-use sqlx::{AssertSqlSafe, Postgres};
-use tokio::sync::Barrier;
+use sqlx::Postgres;
+use tokio::sync::{Barrier, Semaphore};
 
-const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+#[handler(event = "Step.v1", inbox, order = none, retry(attempts = 1))]
+async fn reserve(step: Step, Tx(tx): Tx<Postgres>, State(by): State<By>) -> sqlx::Result<Reserved> {
+    TestInbox::reserve(tx, &step, &by).await
+}
 
-async fn started(app: App, inbox: &TestInbox, handlers: Vec<HandlerDefinition>) -> Running {
-    let running = app
-        .handlers(on(inbox.base.topic.as_str(), handlers))
-        .start()
-        .await
-        .unwrap();
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn reserve_in_order(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+) -> sqlx::Result<Reserved> {
+    TestInbox::reserve(tx, &step, &by).await
+}
+
+async fn ready(app: App) -> Running {
+    let running = app.start().await.unwrap();
     running.ready().await.unwrap();
     running
 }
@@ -31,324 +41,575 @@ fn stats(running: &Running) -> HandlerStats {
     running.stats().remove(0)
 }
 
-fn steps(key: &str, numbers: std::ops::Range<u64>) -> Vec<RawRecord> {
-    numbers.map(|n| Step::record(key, n)).collect()
+fn process(inbox: &TestInbox, how: &str) -> Process {
+    worker(env!("CARGO_BIN_EXE_worker"), &["inbox", &inbox.name, how])
 }
 
-#[handler(event = "Step.v1", inbox)]
-async fn take_effect(
-    step: Step,
-    Tx(tx): Tx<Postgres>,
-    State(inbox): State<TestInbox>,
-) -> sqlx::Result<Step> {
-    inbox.effect(tx, &step).await?;
-    Ok(step)
+/// So many copies of one event, over all partitions.
+fn copies(count: i32) -> Vec<RawRecord> {
+    let copy = |at| Step::record("k0", 0).partition(at % 4);
+    (0..count).map(copy).collect()
+}
+
+async fn ends(mut processes: Vec<Process>) {
+    for process in &processes {
+        process.signal("TERM");
+    }
+    for process in &mut processes {
+        assert!(process.ends(Duration::from_secs(20)).await.success());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_copies_over_three_services_have_one_effect() {
+async fn a_hundred_copies_in_four_processes_have_one_effect_and_one_event() {
     let inbox = TestInbox::new("copies").await;
-    let mut apps = Vec::new();
-    for _ in 0..3 {
-        apps.push(started(inbox.app(), &inbox, handlers![take_effect]).await);
+    let mut processes: Vec<_> = (0..4).map(|_| process(&inbox, "plain")).collect();
+    for process in &mut processes {
+        process.says("partition assigned").await;
     }
-    let copies: Vec<RawRecord> = (0..100)
-        .map(|n| Step::record("a", 1).no_key().partition(n % 4))
-        .collect();
-    inbox.write(&copies).await;
-    inbox.settles().await;
-    assert_eq!(inbox.counts().await, (1, 1, 1));
-    let all: Vec<HandlerStats> = apps.iter().map(stats).collect();
-    assert_eq!(all.iter().map(|one| one.handled).sum::<u64>(), 1);
-    assert_eq!(all.iter().map(|one| one.duplicates).sum::<u64>(), 99);
+    inbox.write(&copies(100)).await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    assert_eq!(inbox.outbox.published().0.len(), 1);
+    ends(processes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_under_serializable_isolation_have_one_effect_and_no_failure() {
+    let inbox = TestInbox::new("isolated").await;
+    let isolated = inbox
+        .with("default_transaction_isolation", "serializable")
+        .await;
+    let one = ready(isolated.app("one", handlers![reserve])).await;
+    let two = ready(isolated.app("two", handlers![reserve])).await;
+    inbox.write(&copies(100)).await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    let all = [stats(&one), stats(&two)];
+    assert_eq!(all.iter().map(|stats| stats.handled).sum::<u64>(), 1);
+    assert_eq!(all.iter().map(|stats| stats.duplicates).sum::<u64>(), 99);
+    assert_eq!(all.iter().map(|stats| stats.failures).sum::<u64>(), 0);
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
+}
+
+/// Lets handlers go on, with success or not.
+#[derive(Clone)]
+struct Gate {
+    entered: Arc<AtomicU32>,
+    open: Arc<Semaphore>,
+    fails: bool,
+}
+
+/// The first run of all waits at the gate.
+#[handler(event = "Step.v1", inbox, retry(attempts = 2, backoff = "1ms..1ms"))]
+async fn reserve_at_gate(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(gate): State<Gate>,
+) -> anyhow::Result<Reserved> {
+    let reserved = TestInbox::reserve(tx, &step, &by).await?;
+    if gate.entered.fetch_add(1, Ordering::SeqCst) == 0 {
+        gate.open.acquire().await?.forget();
+        anyhow::ensure!(!gate.fails, "it is told to fail");
+    }
+    Ok(reserved)
+}
+
+async fn two_at_once(fails: bool) {
+    let inbox = TestInbox::new("at-once").await;
+    let gate = Gate {
+        entered: Arc::default(),
+        open: Arc::new(Semaphore::new(0)),
+        fails,
+    };
+    let app = |by: &str| {
+        let app = inbox.app(by, handlers![reserve_at_gate]);
+        ready(app.state(gate.clone()))
+    };
+    let apps = [app("one").await, app("two").await];
+    // Into every partition, so that each has some.
+    inbox.write(&copies(4)).await;
+    inbox.waits_for_locks(3).await;
+    assert_eq!(gate.entered.load(Ordering::SeqCst), 1, "one runs");
+    gate.open.add_permits(1);
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    assert_eq!(inbox.outbox.published().0.len(), 1);
+    let all = apps.each_ref().map(stats);
+    let sum = |what: fn(&HandlerStats) -> u64| all.iter().map(what).sum::<u64>();
+    assert!(all.iter().all(|stats| stats.handled + stats.duplicates > 0));
+    let runs = if fails { 2 } else { 1 };
+    assert_eq!(gate.entered.load(Ordering::SeqCst), runs);
+    assert_eq!(sum(|stats| stats.handled), 1);
+    assert_eq!(sum(|stats| stats.duplicates), 3);
+    assert_eq!(sum(|stats| stats.failures), u64::from(fails));
     for app in apps {
         app.shutdown().await.unwrap();
     }
 }
 
-/// Another service's transaction has the event's row and is open. What the App
-/// did with the event once that ended.
-async fn beside_another(commits: bool) -> (HandlerStats, (i64, i64, i64)) {
-    let inbox = TestInbox::new("beside").await;
-    let running = started(inbox.app(), &inbox, handlers![take_effect]).await;
-    let mut other = inbox.pool().begin().await.unwrap();
-    let row = inbox.sql(
-        "INSERT INTO inbox (event_id, source, handler, consumer_group) \
-         VALUES ('a/1', 'tests', 'take_effect', $1)",
-    );
-    sqlx::query(AssertSqlSafe(row))
-        .bind(&inbox.group)
-        .execute(&mut *other)
-        .await
-        .unwrap();
-    inbox.write(&steps("a", 1..2)).await;
-    eventually("the delivery waits for the other", async || {
-        let waiting = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-             AND query LIKE '%{}%'",
-            inbox.base.schema
-        );
-        inbox.number(&waiting).await == 1
-    })
-    .await;
-    assert_eq!(stats(&running).handled + stats(&running).duplicates, 0);
-    match commits {
-        true => other.commit().await.unwrap(),
-        false => other.rollback().await.unwrap(),
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_at_once_the_second_waits_and_is_a_duplicate() {
+    two_at_once(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_at_once_the_second_handles_what_the_first_rolls_back() {
+    two_at_once(true).await;
+}
+
+#[derive(Clone, Default)]
+struct Runs(Arc<AtomicU32>);
+
+impl Runs {
+    /// Counts one more, from 1.
+    fn next(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
-    inbox.settles().await;
-    let ended = (stats(&running), inbox.counts().await);
+
+    fn count(&self) -> u32 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Loses three times against another transaction that is done within its own.
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn lose(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(inbox): State<TestInbox>,
+    State(runs): State<Runs>,
+) -> anyhow::Result<Reserved> {
+    let reserved = TestInbox::reserve(tx, &step, &by).await?;
+    sqlx::query("SELECT n FROM stock")
+        .execute(&mut **tx)
+        .await?;
+    if runs.next() < 4 {
+        inbox.execute("UPDATE stock SET n = n + 10").await;
+    }
+    sqlx::query("UPDATE stock SET n = n + 1")
+        .execute(&mut **tx)
+        .await?;
+    Ok(reserved)
+}
+
+async fn loses_and_is_handled(inbox: &TestInbox) {
+    inbox
+        .execute("CREATE TABLE stock AS SELECT 0::bigint AS n")
+        .await;
+    let isolated = inbox
+        .with("default_transaction_isolation", "serializable")
+        .await;
+    let runs = Runs::default();
+    let app = isolated.app("one", handlers![lose]).state(runs.clone());
+    let running = ready(app).await;
+    inbox.write_steps(1, 0..1).await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    assert_eq!(inbox.number("SELECT n FROM stock").await, 31);
+    assert_eq!(runs.count(), 4);
+    let stats = stats(&running);
+    assert_eq!((stats.handled, stats.failures), (1, 0));
     running.shutdown().await.unwrap();
-    ended
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_at_once_one_waits_and_then_is_a_duplicate() {
-    let (stats, counts) = beside_another(true).await;
-    assert_eq!((stats.handled, stats.duplicates), (0, 1));
-    assert_eq!(counts, (0, 1, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_two_at_once_one_waits_and_handles_what_the_other_gave_up() {
-    let (stats, counts) = beside_another(false).await;
-    assert_eq!((stats.handled, stats.duplicates), (1, 0));
-    assert_eq!(counts, (1, 1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_serialization_failure_is_no_attempt() {
-    #[handler(event = "Step.v1", inbox, order = none, retry(attempts = 1))]
-    async fn count(
-        step: Step,
-        Tx(tx): Tx<Postgres>,
-        State(inbox): State<TestInbox>,
-    ) -> anyhow::Result<Step> {
-        let change = inbox.sql("UPDATE effects SET n = n + 1 WHERE key = 'sum'");
-        sqlx::query(AssertSqlSafe(change))
-            .execute(&mut **tx)
-            .await?;
-        Ok(step)
-    }
-
-    let inbox = TestInbox::new("serializable").await;
-    let strict = [("default_transaction_isolation", "serializable")];
-    let inbox = inbox.with_settings(&strict).await;
-    inbox.execute("INSERT INTO effects VALUES ('sum', 0)").await;
-    inbox.write(&steps("a", 0..60)).await;
-    let running = started(inbox.app(), &inbox, handlers![count]).await;
-    inbox.settles().await;
-    assert_eq!(inbox.number("SELECT n FROM effects").await, 60);
-    assert_eq!(inbox.counts().await, (1, 60, 60));
-    let stats = stats(&running);
-    assert_eq!((stats.handled, stats.failures), (60, 0));
-    running.shutdown().await.unwrap();
+    loses_and_is_handled(&TestInbox::new("serial").await).await;
 }
 
-#[derive(Clone)]
-struct Meeting(Arc<Barrier>, Arc<AtomicU32>);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deadlock_is_no_attempt() {
-    /// Takes its own row first, then the other's, once both have their own.
-    #[handler(event = "Step.v1", inbox, retry(attempts = 1))]
-    async fn cross(
-        step: Step,
-        Tx(tx): Tx<Postgres>,
-        State(inbox): State<TestInbox>,
-        State(meeting): State<Meeting>,
-    ) -> anyhow::Result<()> {
-        let change = inbox.sql("UPDATE effects SET n = n + 1 WHERE key = $1");
-        let other = if step.key == "a" { "b" } else { "a" };
-        for (key, first) in [(step.key.as_str(), true), (other, false)] {
-            sqlx::query(AssertSqlSafe(change.clone()))
-                .bind(key)
-                .execute(&mut **tx)
-                .await?;
-            if first && meeting.1.fetch_add(1, Ordering::Relaxed) < 2 {
-                meeting.0.wait().await;
-            }
-        }
-        Ok(())
+/// Locks two rows, the even keys in one order and the odd ones in the other, and
+/// at first waits in between until the other has its first.
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn cross(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(runs): State<Runs>,
+    State(meeting): State<Arc<Barrier>>,
+) -> sqlx::Result<Reserved> {
+    let (first, second) = if step.key == "k0" { (1, 2) } else { (2, 1) };
+    let lock = "UPDATE stock SET n = n + 1 WHERE id = $1";
+    sqlx::query(lock).bind(first).execute(&mut **tx).await?;
+    if runs.next() <= 2 {
+        meeting.wait().await;
     }
+    sqlx::query(lock).bind(second).execute(&mut **tx).await?;
+    TestInbox::reserve(tx, &step, &by).await
+}
 
-    let inbox = TestInbox::new("deadlock").await;
+async fn crosses_and_is_handled(inbox: &TestInbox) {
     inbox
-        .execute("INSERT INTO effects VALUES ('a', 0), ('b', 0)")
+        .execute("CREATE TABLE stock AS SELECT id, 0::bigint AS n FROM generate_series(1, 2) AS id")
         .await;
-    let meeting = Meeting(Arc::new(Barrier::new(2)), Arc::default());
-    let app = inbox.app().state(meeting.clone());
-    let running = started(app, &inbox, handlers![cross]).await;
-    inbox
-        .write(&[Step::record("a", 1), Step::record("b", 1)])
-        .await;
-    inbox.settles().await;
-    assert_eq!(inbox.number("SELECT sum(n)::bigint FROM effects").await, 4);
-    assert_eq!(meeting.1.load(Ordering::Relaxed), 3, "one ran twice");
+    let runs = Runs::default();
+    let app = inbox.app("one", handlers![cross]).state(runs.clone());
+    let running = ready(app.state(Arc::new(Barrier::new(2)))).await;
+    inbox.write_steps(2, 0..1).await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(2, 1).await;
+    assert_eq!(inbox.number("SELECT min(n) FROM stock").await, 2);
+    assert_eq!(runs.count(), 3);
     let stats = stats(&running);
     assert_eq!((stats.handled, stats.failures), (2, 0));
     running.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_hides_a_database_error_has_not_succeeded() {
-    #[handler(event = "Step.v1", inbox, retry(attempts = 2, backoff = "1ms..1ms"))]
-    async fn hide(
-        step: Step,
-        Tx(tx): Tx<Postgres>,
-        State(inbox): State<TestInbox>,
-    ) -> anyhow::Result<()> {
-        inbox.effect(tx, &step).await?;
-        let _ = sqlx::query("SELECT 1 / 0").execute(&mut **tx).await;
-        Ok(())
-    }
+async fn a_deadlock_is_no_attempt() {
+    crosses_and_is_handled(&TestInbox::new("deadlock").await).await;
+}
 
-    let inbox = TestInbox::new("hidden").await;
-    let running = started(inbox.app(), &inbox, handlers![hide]).await;
-    inbox.write(&steps("a", 1..2)).await;
-    inbox.settles().await;
-    let stats = stats(&running);
-    assert_eq!(
-        (stats.handled, stats.failures, stats.dead_letters),
-        (0, 2, 1)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_speaks_german_is_understood() {
+    let server = PostgresServer::speaking("de").await;
+    let serial = TestInbox::in_database(&server.url(), "serial").await;
+    let said = sqlx::query("SELECT nothing").execute(&serial.outbox.pool);
+    let said = said.await.unwrap_err().to_string();
+    assert!(said.contains("existiert nicht"), "no German: {said}");
+
+    loses_and_is_handled(&serial).await;
+    crosses_and_is_handled(&TestInbox::in_database(&server.url(), "deadlock").await).await;
+    let absent = Outbox::builder("tests", serial.outbox.pool.clone()).schema("absent");
+    let absent = absent.build().unwrap();
+    let missing = absent.stats().await.unwrap_err();
+    assert!(
+        matches!(missing, OutboxError::NotMigrated { .. }),
+        "{missing}"
     );
-    assert_eq!(inbox.counts().await, (0, 0, 0));
+    let step = Step {
+        key: "a".into(),
+        n: 0,
+    };
+    let mut tx = serial.outbox.pool.begin().await.unwrap();
+    let missing = absent.publish(&mut tx, &step).await.unwrap_err();
+    assert!(
+        matches!(missing, OutboxError::NotMigrated { .. }),
+        "{missing}"
+    );
+}
+
+#[handler(event = "Step.v1", inbox, retry(attempts = 3, backoff = "1ms..1ms"))]
+async fn swallow(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(runs): State<Runs>,
+) -> sqlx::Result<Option<Reserved>> {
+    let reserved = TestInbox::reserve(tx, &step, &by).await?;
+    runs.next();
+    let _ = sqlx::query("SELECT 1 / 0").execute(&mut **tx).await;
+    // With an event for the outbox or without one.
+    Ok((step.key == "k0").then_some(reserved))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_swallows_an_error_has_failed() {
+    let inbox = TestInbox::new("swallow").await;
+    let runs = Runs::default();
+    let app = inbox.app("one", handlers![swallow]).state(runs.clone());
+    let running = ready(app).await;
+    inbox.write_steps(2, 0..1).await;
+    inbox.comes_to_rest().await;
+    assert_eq!((inbox.effects().await, inbox.notes().await), (0, 0));
+    assert_eq!(runs.count(), 6);
+    let stats = stats(&running);
+    assert_eq!((stats.handled, stats.failures), (0, 6));
+    assert_eq!(stats.dead_letters, 2);
+    assert!(inbox.outbox.published().0.is_empty());
     running.shutdown().await.unwrap();
 }
 
-#[derive(Clone, Default)]
-struct Runs(Arc<AtomicU32>);
+/// Its connection ends under it, before its second statement or before the commit.
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn cut_off(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(inbox): State<TestInbox>,
+    State(runs): State<Runs>,
+) -> sqlx::Result<Reserved> {
+    let reserved = TestInbox::reserve(tx, &step, &by).await?;
+    let run = runs.next();
+    if run <= 4 {
+        let own = sqlx::query_scalar("SELECT pg_backend_pid()");
+        let own: i32 = own.fetch_one(&mut **tx).await?;
+        let end = format!("SELECT pg_terminate_backend({own}, 5000)");
+        inbox.execute(&end).await;
+    }
+    if run % 2 == 0 {
+        sqlx::query("SELECT").execute(&mut **tx).await?;
+    }
+    Ok(reserved)
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_ends_within_a_transaction_is_no_attempt() {
-    #[handler(event = "Step.v1", inbox, retry(attempts = 1))]
-    async fn lose_connection(
-        step: Step,
-        Tx(tx): Tx<Postgres>,
-        State(inbox): State<TestInbox>,
-        State(runs): State<Runs>,
-    ) -> anyhow::Result<Step> {
-        inbox.effect(tx, &step).await?;
-        if runs.0.fetch_add(1, Ordering::Relaxed) < 3 {
-            let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-                .fetch_one(&mut **tx)
-                .await?;
-            sqlx::query("SELECT pg_terminate_backend($1)")
-                .bind(backend)
-                .execute(inbox.pool())
-                .await?;
-        }
-        inbox.effect(tx, &step).await?;
-        Ok(step)
-    }
-
-    let inbox = TestInbox::new("terminated").await;
+async fn a_connection_that_ends_under_a_handler_is_no_attempt() {
+    let inbox = TestInbox::new("cut-off").await;
     let runs = Runs::default();
-    let app = inbox.app().state(runs.clone());
-    let running = started(app, &inbox, handlers![lose_connection]).await;
-    inbox.write(&steps("a", 1..2)).await;
-    inbox.settles().await;
-    assert_eq!(inbox.counts().await, (2, 1, 1));
-    assert_eq!(runs.0.load(Ordering::Relaxed), 4);
+    let app = inbox.app("one", handlers![cut_off]).state(runs.clone());
+    let running = ready(app).await;
+    inbox.write_steps(1, 0..1).await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    assert_eq!(runs.count(), 5);
     let stats = stats(&running);
     assert_eq!((stats.handled, stats.failures), (1, 0));
     running.shutdown().await.unwrap();
 }
 
-async fn waits_while(fault: fn(&Proxy, bool)) {
-    let inbox = TestInbox::new("away").await;
-    let url = database_url();
-    let address = url.rsplit('@').next().unwrap().split('/').next().unwrap();
-    let proxy = Proxy::to(address).await;
-    let behind = inbox.through(&proxy).await;
-    let running = started(behind.app(), &inbox, handlers![take_effect]).await;
-    inbox.write(&steps("a", 0..10)).await;
-    inbox.settles().await;
+/// Commits with a note stop at a lock, and statements that remove rows of the
+/// outbox at another.
+struct Stops<'i> {
+    inbox: &'i TestInbox,
+    held: sqlx::pool::PoolConnection<Postgres>,
+    lock: i64,
+}
 
-    fault(&proxy, true);
-    for key in ["a", "b", "c"] {
-        inbox.write(&steps(key, 10..20)).await;
+impl<'i> Stops<'i> {
+    async fn at(inbox: &'i TestInbox, trigger: &str) -> Self {
+        let lock = i64::from(uuid::Uuid::new_v4().as_fields().0);
+        inbox
+            .execute(&format!(
+                "CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN PERFORM pg_advisory_xact_lock_shared({lock}); RETURN NULL; END $$; \
+                 CREATE {trigger} EXECUTE FUNCTION stop()"
+            ))
+            .await;
+        let mut held = inbox.outbox.pool.acquire().await.unwrap();
+        let take = sqlx::query("SELECT pg_advisory_lock($1)").bind(lock);
+        take.execute(&mut *held).await.unwrap();
+        Self { inbox, held, lock }
     }
-    // Long enough for several tries; none of them counts.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(stats(&running).handled, 10);
-    fault(&proxy, false);
-    inbox.settles().await;
-    assert_eq!(inbox.counts().await, (40, 40, 40));
+
+    async fn in_commit(inbox: &'i TestInbox) -> Self {
+        Self::at(
+            inbox,
+            "CONSTRAINT TRIGGER stop AFTER INSERT ON eventkit_inbox \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW",
+        )
+        .await
+    }
+
+    fn waiting(&self, what: &str) -> String {
+        let lock = self.lock;
+        format!(
+            "SELECT {what} FROM pg_locks \
+             WHERE NOT granted AND locktype = 'advisory' AND objid::bigint = {lock}"
+        )
+    }
+
+    /// Waits until somebody has come to the point.
+    async fn is_reached(&self) {
+        eventually("it is reached", async || {
+            self.inbox.number(&self.waiting("count(*)")).await > 0
+        })
+        .await;
+    }
+
+    /// Those who wait are thrown out.
+    async fn breaks(&self) {
+        let end = self.waiting("pg_terminate_backend(pid, 5000)");
+        self.inbox.execute(&end).await;
+    }
+
+    async fn lets_go(mut self) {
+        let give = sqlx::query("SELECT pg_advisory_unlock($1)").bind(self.lock);
+        give.execute(&mut *self.held).await.unwrap();
+    }
+}
+
+async fn commit_without_an_answer(happens: bool) {
+    let inbox = TestInbox::new("answer").await;
+    let proxy = Proxy::to(&database_address()).await;
+    let behind = inbox.through(&proxy).await;
+    let running = ready(behind.app("one", handlers![reserve])).await;
+    let stops = Stops::in_commit(&inbox).await;
+    inbox.write_steps(1, 0..1).await;
+    stops.is_reached().await;
+    proxy.cut(true);
+    if !happens {
+        stops.breaks().await;
+    }
+    stops.lets_go().await;
+    if happens {
+        eventually("it is committed", async || inbox.effects().await == 1).await;
+    }
+    assert_eq!(stats(&running).handled, 0, "it cannot be known yet");
+    proxy.cut(false);
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
     let stats = stats(&running);
-    assert_eq!(
-        (stats.handled, stats.failures, stats.dead_letters),
-        (40, 0, 0)
-    );
+    assert_eq!((stats.handled, stats.duplicates), (1, 0));
+    assert_eq!(stats.failures, 0);
     running.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_wait_for_a_database_that_is_away() {
-    waits_while(Proxy::cut).await;
+async fn a_commit_whose_answer_is_lost_is_found() {
+    commit_without_an_answer(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deliveries_wait_for_a_database_that_stands_still() {
-    waits_while(Proxy::freeze).await;
+async fn a_commit_that_never_came_about_is_done_again() {
+    commit_without_an_answer(false).await;
+}
+
+async fn away(fault: &mut dyn FnMut(&mut PostgresServer, bool), what: &str) {
+    let logs = Logs::capture();
+    let mut server = PostgresServer::start().await;
+    let inbox = TestInbox::in_database(&server.url(), what).await;
+    let running = ready(inbox.app("one", handlers![reserve_in_order])).await;
+    inbox.write_steps(40, 0..5).await;
+    eventually("events are handled", async || stats(&running).handled >= 20).await;
+    fault(&mut server, true);
+    inbox.write_steps(40, 5..10).await;
+    if what == "killed" {
+        eventually("it is said", async || {
+            let told = logs.with(&inbox.group);
+            told.iter()
+                .any(|logged| logged.message.contains("deliveries wait"))
+        })
+        .await;
+    } else {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    fault(&mut server, false);
+    server.start_again().await;
+    inbox.comes_to_rest().await;
+    inbox.assert_once(40, 10).await;
+    let stats = stats(&running);
+    assert_eq!((stats.failures, stats.dead_letters), (0, 0));
+    assert_eq!(stats.handled, 400);
+    running.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_before_its_commit_has_had_no_effect() {
-    let inbox = TestInbox::new("killed").await;
-    inbox.write(&steps("a", 0..5)).await;
-    let (schema, topic) = (inbox.base.schema.clone(), inbox.base.topic.clone());
-    let mut first = worker(WORKER, &["inbox", &schema, &topic, "effect"]);
-    first.says("reached").await;
-    first.kill();
-    assert_eq!(inbox.counts().await, (0, 0, 0));
-    let second = worker(WORKER, &["inbox", &schema, &topic, "nowhere"]);
-    inbox.settles().await;
-    assert_eq!(inbox.counts().await, (5, 5, 5));
-    drop(second);
+async fn a_database_that_is_killed_makes_deliveries_wait() {
+    let mut fault = |server: &mut PostgresServer, begins| {
+        if begins {
+            server.kill();
+        }
+    };
+    away(&mut fault, "killed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_right_after_its_commit_has_had_its_effect() {
-    let inbox = TestInbox::new("committed").await;
-    inbox.write(&steps("a", 0..1)).await;
-    let (schema, topic) = (inbox.base.schema.clone(), inbox.base.topic.clone());
-    let mut first = worker(WORKER, &["inbox", &schema, &topic, "nowhere"]);
-    eventually("the effect", async || inbox.counts().await.0 == 1).await;
-    first.kill();
-    let committed = Admin::new().committed(&inbox.group, &topic);
+async fn a_database_that_is_frozen_makes_deliveries_wait() {
+    let mut fault = |server: &mut PostgresServer, begins| {
+        if begins {
+            server.freeze();
+        } else {
+            server.thaw();
+        }
+    };
+    away(&mut fault, "frozen").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_after_its_effect_leaves_nothing() {
+    let inbox = TestInbox::new("effect").await;
+    let mut killed = process(&inbox, "effect");
+    inbox.write_steps(1, 0..1).await;
+    killed.says("reached").await;
+    killed.kill();
+    eventually("its transaction ends", async || {
+        let open = "SELECT count(*) FROM pg_locks WHERE relation = 'effects'::regclass";
+        inbox.number(open).await <= 1
+    })
+    .await;
+    assert_eq!((inbox.effects().await, inbox.notes().await), (0, 0));
+    goes_on(&inbox, 1).await;
+}
+
+/// Another process does what is left, and nothing twice.
+async fn goes_on(inbox: &TestInbox, published: usize) {
+    let next = process(inbox, "plain");
+    inbox.comes_to_rest().await;
+    inbox.assert_once(1, 1).await;
+    settles_at("published", published, async || {
+        inbox.outbox.published().0.len()
+    })
+    .await;
+    ends(vec![next]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_in_its_commit_has_one_effect_whether_it_happens_or_not() {
+    for happens in [false, true] {
+        let inbox = TestInbox::new("commit").await;
+        let stops = Stops::in_commit(&inbox).await;
+        let mut killed = process(&inbox, "plain");
+        inbox.write_steps(1, 0..1).await;
+        stops.is_reached().await;
+        killed.kill();
+        if !happens {
+            stops.breaks().await;
+        }
+        stops.lets_go().await;
+        if happens {
+            eventually("it is committed", async || inbox.effects().await == 1).await;
+        } else {
+            assert_eq!(inbox.effects().await, 0);
+        }
+        goes_on(&inbox, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_before_its_offset_is_committed_has_one_effect() {
+    let inbox = TestInbox::new("offset").await;
+    let mut killed = process(&inbox, "late");
+    inbox.write_steps(1, 0..1).await;
+    eventually("it is committed", async || inbox.effects().await == 1).await;
+    killed.kill();
     assert!(
-        committed.values().all(|offset| *offset == 0),
-        "{committed:?}"
+        Admin::new()
+            .committed(&inbox.group, &inbox.input)
+            .is_empty()
     );
-    let second = worker(WORKER, &["inbox", &schema, &topic, "nowhere"]);
-    inbox.settles().await;
-    assert_eq!(inbox.counts().await, (1, 1, 1));
-    drop(second);
+    goes_on(&inbox, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_go_before_the_topics_records_are_warned_of() {
+async fn a_process_killed_after_publishing_publishes_a_copy_and_has_one_effect() {
+    let inbox = TestInbox::new("relay").await;
+    let stops = Stops::at(
+        &inbox,
+        "TRIGGER stop BEFORE DELETE ON eventkit_outbox FOR EACH STATEMENT",
+    )
+    .await;
+    let mut killed = process(&inbox, "plain");
+    inbox.write_steps(1, 0..1).await;
+    stops.is_reached().await;
+    assert_eq!(inbox.outbox.published().0.len(), 1);
+    killed.kill();
+    stops.breaks().await;
+    stops.lets_go().await;
+    // The same event, by its id.
+    goes_on(&inbox, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_outlives_the_notes_is_warned_of_at_start() {
     let logs = Logs::capture();
     let inbox = TestInbox::new("retention").await;
-    let topic = unique("short");
-    let admin = Admin::new();
-    admin
-        .create(&topic, 1, &[("retention.ms", "3600000")])
-        .await;
-    let check = async |topic: &str, keep: Duration| {
-        let kept = Inbox::new(&inbox.base.outbox).keep(keep);
-        let handlers = on(topic.to_owned(), handlers![take_effect]);
-        inbox.app().inbox(kept).handlers(handlers).check().await
+    let hour = [("retention.ms", "3600000")];
+    Admin::new().alter(&inbox.input, &hour).await;
+    let warned = || {
+        let told = logs.with(&inbox.input);
+        let of_keep = told
+            .iter()
+            .filter(|logged| logged.message.contains("Inbox::keep"));
+        of_keep.count()
     };
-    check(&topic, Duration::from_secs(3600)).await.unwrap();
-    assert!(logs.with(&topic).is_empty());
-    check(&topic, Duration::from_secs(3599)).await.unwrap();
-    let warned = logs.with(&topic);
-    assert!(
-        warned.iter().any(|line| line
-            .message
-            .contains("for 1h, the inbox its rows for 59m 59s")),
-        "{warned:?}"
-    );
+    for (keep, warnings) in [(7200, 0), (3600, 0), (3599, 1)] {
+        let keep = inbox.inbox().keep(Duration::from_secs(keep));
+        let app = inbox.app("one", handlers![reserve]).inbox(keep);
+        app.check().await.unwrap();
+        assert_eq!(warned(), warnings, "{:?}", logs.with("inbox"));
+    }
 }

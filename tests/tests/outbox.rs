@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use eventkit::outbox::{Outbox, OutboxError};
 use eventkit_tests::{
-    Admin, Process, Proxy, Step, TestOutbox, eventually, settles_at, unique, worker,
+    Admin, Process, Proxy, Step, TestOutbox, database_address, eventually, settles_at, unique,
+    worker,
 };
 use sqlx::Connection;
 
@@ -251,13 +252,6 @@ async fn a_relay_that_cannot_renew_its_leases_stops_when_they_end() {
     outbox.drains_to(0).await;
     outbox.published().assert_complete(1, 2);
     relay.shutdown().await.unwrap();
-}
-
-/// The address that `DATABASE_URL` names.
-fn database_address() -> String {
-    let url = eventkit_tests::database_url();
-    let address = url.rsplit('@').next().unwrap();
-    address.split('/').next().unwrap().to_owned()
 }
 
 async fn is_back_after(fault: fn(&Proxy, bool)) {

@@ -6,6 +6,7 @@ mod arguments;
 mod child;
 mod faults;
 mod journal;
+mod ledger;
 mod load;
 mod oracle;
 mod place;
@@ -61,6 +62,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             let setting = Setting {
                 cluster: cluster.clone(),
                 redis: redis.url(),
+                database: None,
                 protocol,
                 long: arguments.long,
                 rng: Rng::new(arguments.seed),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use eventkit_tests::{Admin, unique};
+use eventkit_tests::{Admin, TestInbox, unique};
 
 use crate::child::Child;
 use crate::journal::{Entry, Event, Journal, Reader, What};
+use crate::ledger::Ledger;
 use crate::load::{Acknowledged, Load, Plan};
 use crate::oracle::{Evidence, Verdict};
 use crate::rng::Rng;
@@ -44,6 +45,7 @@ impl Protocol {
 pub(crate) struct Setting {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) redis: String,
+    pub(crate) database: Option<String>,
     pub(crate) protocol: Protocol,
     pub(crate) long: bool,
     pub(crate) rng: Rng,
@@ -63,6 +65,8 @@ pub(crate) struct Scene {
     pub(crate) admin: Admin,
     pub(crate) rng: Rng,
     servers: String,
+    /// With a database.
+    pub(crate) inbox: Option<TestInbox>,
     orders: Orders,
     watch: Watch,
     pub(crate) acknowledged: Acknowledged,
@@ -105,28 +109,36 @@ impl Scene {
         partitions: i32,
         topic_settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let topic = unique(name);
+        let name = unique(name);
+        let topic = format!("{name}-in");
         let group = format!("{topic}-group");
         let admin = Admin::at(servers);
         admin.create(&topic, partitions, topic_settings).await;
-        let journal = crate::place::home().join(format!("{topic}.journal"));
-        Journal::open(&journal)?;
+        let path = crate::place::home().join(format!("{topic}.journal"));
+        let journal = Journal::open(&path)?;
+        let inbox = match &setting.database {
+            Some(url) => Some(TestInbox::beside(servers, url, &name).await),
+            None => None,
+        };
+        let ledger = inbox.clone().map(|inbox| Ledger::new(inbox, journal));
         let watch = Watch::start(Watched {
             servers: servers.to_owned(),
             group: group.clone(),
             topic: topic.clone(),
             partitions: partitions * 2,
             letters: letters(&topic, &group),
-            journal: journal.clone(),
+            journal: path.clone(),
+            ledger,
         })?;
-        let reader = Reader::open(&journal)?;
+        let reader = Reader::open(&path)?;
         let orders = Orders {
             kind,
             servers: servers.to_owned(),
             redis: Some(setting.redis.clone()),
+            database: setting.database.clone(),
             group: group.clone(),
             topic: topic.clone(),
-            journal,
+            journal: path,
             work_ms: (0, 5),
             lease_ms: 3_000,
             shutdown_ms: 10_000,
@@ -139,6 +151,7 @@ impl Scene {
             admin,
             rng: setting.rng.clone(),
             servers: servers.to_owned(),
+            inbox,
             orders,
             watch,
             acknowledged: Acknowledged::default(),

@@ -13,13 +13,13 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::journal::Event;
+use crate::ledger::Ledger;
 use crate::oracle::Commit;
 
 const PAUSE: Duration = Duration::from_millis(50);
 /// A broker that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Clone)]
 pub(crate) struct Watched {
     pub(crate) servers: String,
     pub(crate) group: String,
@@ -28,6 +28,8 @@ pub(crate) struct Watched {
     pub(crate) partitions: i32,
     pub(crate) letters: String,
     pub(crate) journal: PathBuf,
+    /// Where effects stand that the handlers cannot write down by themselves.
+    pub(crate) ledger: Option<Ledger>,
 }
 
 #[derive(Debug, Default)]
@@ -45,13 +47,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(watched: Watched) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut watched: Watched) -> anyhow::Result<Self> {
         let (seen, stop) = (Arc::<Mutex<Sightings>>::default(), Arc::default());
         let offsets = client(&watched.servers, &watched.group)?;
         let letters = Letters::new(&watched)?;
         let thread = std::thread::spawn({
             let (seen, stop): (_, Arc<AtomicBool>) = (seen.clone(), Arc::clone(&stop));
-            move || watch(&watched, &offsets, letters, &seen, &stop)
+            move || watch(&mut watched, &offsets, letters, &seen, &stop)
         });
         Ok(Self {
             seen,
@@ -81,7 +83,7 @@ impl Drop for Watch {
 }
 
 fn watch(
-    watched: &Watched,
+    watched: &mut Watched,
     offsets: &BaseConsumer,
     mut letters: Letters,
     seen: &Mutex<Sightings>,
@@ -106,6 +108,9 @@ fn watch(
             })
             .filter(|(partition, next)| last.insert(*partition, *next) != Some(*next))
             .collect();
+        if let Some(ledger) = &mut watched.ledger {
+            ledger.copy(stop);
+        }
         // What justifies a commit happened before it: both are read after it.
         let buried = letters.read();
         let journal = std::fs::metadata(&watched.journal).map_or(0, |file| file.len());

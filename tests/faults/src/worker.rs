@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use eventkit::inbox::Tx;
 use eventkit::prelude::*;
 use eventkit::{Settings, handlers};
-use eventkit_tests::{Step, on};
+use eventkit_tests::{By, Reserved, Step, TestInbox, on};
 use serde::{Deserialize as De, Serialize as Ser};
+use sqlx::Postgres;
 
 use crate::journal::{Event as Worked, Journal, What};
 
@@ -17,6 +19,7 @@ pub(crate) struct Orders {
     pub(crate) kind: Kind,
     pub(crate) servers: String,
     pub(crate) redis: Option<String>,
+    pub(crate) database: Option<String>,
     pub(crate) group: String,
     pub(crate) topic: String,
     pub(crate) journal: PathBuf,
@@ -36,6 +39,8 @@ pub(crate) enum Kind {
     Once,
     /// Begins and never returns.
     Stuck,
+    /// With an inbox, whose database has the effects.
+    Inbox,
     /// With dedup; what [`is_poison`] fails every attempt.
     Poison,
 }
@@ -125,6 +130,31 @@ async fn poison(step: Step, State(bench): State<Bench>) -> anyhow::Result<()> {
     bench.work(&step).await
 }
 
+/// Its effect is a row; sabotaged, it has one more outside its transaction.
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn reserve(
+    step: Step,
+    Tx(tx): Tx<Postgres>,
+    State(by): State<By>,
+    State(inbox): State<TestInbox>,
+    State(bench): State<Bench>,
+) -> anyhow::Result<Reserved> {
+    let hit = event(&step)?;
+    match bench.sabotage.filter(|sabotage| sabotage.hits(hit)) {
+        Some(Sabotage::Skip) => {}
+        Some(Sabotage::Late | Sabotage::Twice) => {
+            let mut outside = inbox.outbox.pool.acquire().await?;
+            TestInbox::reserve(&mut outside, &step, &by).await?;
+            TestInbox::reserve(tx, &step, &by).await?;
+        }
+        None => {
+            TestInbox::reserve(tx, &step, &by).await?;
+        }
+    }
+    let Step { key, n } = step;
+    Ok(Reserved { key, n })
+}
+
 /// The whole life of a worker process.
 pub(crate) async fn run(orders: &str) -> anyhow::Result<()> {
     let orders: Orders = serde_json::from_str(orders)?;
@@ -133,6 +163,7 @@ pub(crate) async fn run(orders: &str) -> anyhow::Result<()> {
         Kind::Plain => handlers![plain],
         Kind::Once => handlers![once],
         Kind::Stuck => handlers![stuck],
+        Kind::Inbox => handlers![reserve],
         Kind::Poison => handlers![poison],
     };
     let mut settings = Settings::default();
@@ -145,10 +176,16 @@ pub(crate) async fn run(orders: &str) -> anyhow::Result<()> {
         work_ms: orders.work_ms,
         sabotage: orders.sabotage,
     };
-    App::new(orders.group)
-        .settings(settings)
+    let app = match orders.database {
+        Some(url) => {
+            let name = orders.topic.trim_end_matches("-in");
+            let inbox = TestInbox::at(&orders.servers, &url, name).await;
+            inbox.app(&std::process::id().to_string(), handlers)
+        }
+        None => App::new(orders.group).handlers(on(orders.topic, handlers)),
+    };
+    app.settings(settings)
         .bootstrap_servers(orders.servers)
-        .handlers(on(orders.topic, handlers))
         .state(bench)
         .run()
         .await?;

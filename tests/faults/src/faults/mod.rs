@@ -8,6 +8,7 @@ mod clocks;
 mod dead_letters;
 mod deleted;
 mod holes;
+mod inbox;
 mod kill9;
 mod lease;
 mod partitions_added;
@@ -86,6 +87,9 @@ pub(crate) const ALL: &[Fault] = &[
     fault!("redis-errors", "Redis answers errors in the middle of a pipeline", ANY, None, redis::errors),
     fault!("redis-cuts", "the connection to Redis ends in the middle of an answer", ANY, None, redis::cuts),
     fault!("lease", "a lease ends under a running handler, and a copy is delivered elsewhere", ANY, Counted, lease::run),
+    fault!("inbox-kill9", "kill -9 of one of three consumers with an inbox, effects counted in SQL", GROUP, None, inbox::kill9),
+    fault!("database-killed", "PostgreSQL killed -9 and started again, under an inbox and its outbox", ANY, None, inbox::database_killed),
+    fault!("database-frozen", "PostgreSQL stands still, under an inbox and its outbox", ANY, None, inbox::database_frozen),
     fault!("dead-letters", "dead-letter topic unwritable, with kill -9 in between", ANY, Counted, dead_letters::run),
     fault!("aborted", "aborted transactions: the lag reaches 0", ANY, None, holes::aborted),
     fault!("compacted", "a compacted topic with holes: the lag reaches 0", ANY, None, holes::compacted),

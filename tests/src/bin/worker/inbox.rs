@@ -1,36 +1,42 @@
-//! A process that takes effect through an inbox.
+//! A service with an inbox, that stops at the point where the test kills it.
 
 use eventkit::handlers;
 use eventkit::inbox::Tx;
 use eventkit::prelude::*;
-use eventkit_tests::{Step, TestInbox, on};
+use eventkit_tests::{By, Reserved, Step, TestInbox, database_url};
 use sqlx::Postgres;
 
-/// Where the handler stops and says so, for whoever kills the process.
+/// Whether the handler never returns once it has had its effect.
 #[derive(Clone)]
-struct StopAt(String);
+struct Stuck(bool);
 
-/// `inbox <schema> <topic> <where to stop>`
-pub(crate) async fn run(schema: &str, topic: &str, stop_at: &str) -> anyhow::Result<()> {
-    let inbox = TestInbox::open(schema, topic).await;
-    let app = inbox.app().state(StopAt(stop_at.to_owned()));
-    app.handlers(on(topic, handlers![take_effect]))
-        .run()
-        .await?;
-    Ok(())
-}
-
-#[handler(event = "Step.v1", inbox)]
-async fn take_effect(
+#[handler(event = "Step.v1", inbox, order = none)]
+async fn reserve(
     step: Step,
     Tx(tx): Tx<Postgres>,
-    State(inbox): State<TestInbox>,
-    State(stop_at): State<StopAt>,
-) -> sqlx::Result<Step> {
-    inbox.effect(tx, &step).await?;
-    if stop_at.0 == "effect" {
+    State(by): State<By>,
+    State(Stuck(stuck)): State<Stuck>,
+) -> sqlx::Result<Reserved> {
+    let reserved = TestInbox::reserve(tx, &step, &by).await?;
+    if stuck {
         println!("reached");
-        std::future::pending::<()>().await;
+        return std::future::pending().await;
     }
-    Ok(step)
+    Ok(reserved)
+}
+
+/// `inbox <name> <how>`: `effect` stops after the effect, `late` commits no
+/// offsets, `plain` does neither.
+pub(crate) async fn run(name: &str, how: &str) -> anyhow::Result<()> {
+    let inbox = TestInbox::open(&database_url(), name).await;
+    let by = std::process::id().to_string();
+    let mut app = inbox
+        .app(&by, handlers![reserve])
+        .state(Stuck(how == "effect"))
+        .kafka("session.timeout.ms", "6000")
+        .kafka("heartbeat.interval.ms", "500");
+    if how == "late" {
+        app = app.kafka("auto.commit.interval.ms", "600000");
+    }
+    Ok(app.run().await?)
 }

@@ -3,7 +3,7 @@
 //! `worker <handler> --group … --topic … --results …` runs one handler, whose
 //! effects go to a Redis list; `worker trace <service>` runs one of the services
 //! that one order passes through; `worker relay …` and `worker write …` are the
-//! two sides of an outbox; `worker inbox …` takes effect through an inbox.
+//! two sides of an outbox; `worker inbox …` is a service with an inbox.
 
 #![allow(missing_docs)]
 
@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         }
         Some((what, rest)) if what == "inbox" => {
             let _telemetry = eventkit::telemetry::init("inbox")?;
-            inbox::run(&rest[0], &rest[1], &rest[2]).await?;
+            inbox::run(&rest[0], &rest[1]).await?;
         }
         Some((handler, rest)) => {
             let _telemetry = eventkit::telemetry::init("worker")?;
