@@ -57,16 +57,14 @@ impl<DB: Database> Inbox<DB> {
         mut transaction: SqlTransaction<'static, DB>,
         events: &[Prepared],
     ) -> Result<(), Trouble> {
-        if events.is_empty() {
-            DB::probe(&mut transaction).await.map_err(trouble)?;
-        } else {
+        if !events.is_empty() {
             let inserted = self.outbox.insert(&mut transaction, events).await;
             inserted.map_err(|error| match error.database_error() {
                 Some(source) if fault(source) != Fault::Other => trouble_of(source),
                 _ => Trouble::Refused(Box::new(error)),
             })?;
         }
-        transaction.commit().await.map_err(trouble)?;
+        DB::commit(transaction).await.map_err(trouble)?;
         if !events.is_empty() {
             self.outbox.inner.wake.hint();
         }

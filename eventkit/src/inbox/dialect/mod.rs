@@ -54,9 +54,9 @@ pub trait Dialect: Tables {
         entry: Entry<'_>,
     ) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Fails where an earlier error has spoilt the transaction, so that its commit
-    /// would roll it back.
-    fn probe(connection: &mut Self::Connection) -> impl Future<Output = Answer<()>> + Send;
+    /// Commits, and fails where an earlier error has spoilt the transaction, so that
+    /// its commit would roll it back.
+    fn commit(transaction: Transaction<'static, Self>) -> impl Future<Output = Answer<()>> + Send;
 
     /// Deletes at most `rows` rows that are older than `age`.
     fn expire(

@@ -48,8 +48,8 @@ impl Dialect for Sqlite {
     }
 
     /// An error leaves the transaction as it was, or ends it, which its commit says.
-    async fn probe(_: &mut SqliteConnection) -> Answer<()> {
-        Ok(())
+    async fn commit(transaction: Transaction<'static, Sqlite>) -> Answer<()> {
+        transaction.commit().await
     }
 
     async fn expire(
