@@ -100,6 +100,10 @@ impl Context<'_> {
         let Some(plan) = &self.group.inbox else {
             return InTransaction::Failed(HandlerError::retry("the App has no inbox"));
         };
+        // Before a transaction is opened, which would stand idle.
+        let Some(_permit) = self.permit().await else {
+            return InTransaction::Drained;
+        };
         let store = &*plan.store;
         let mut pauses = Pauses::default();
         // A commit without an answer may have happened.
@@ -115,9 +119,8 @@ impl Context<'_> {
                 Ok(Opened::Duplicate) => return InTransaction::Duplicate,
                 Ok(Opened::Begun(mut transaction)) => {
                     self.report_inbox_return(plan);
-                    match self.invoke::<H>(Some(&mut transaction)).await {
-                        None => return InTransaction::Drained,
-                        Some(Ok(outgoing)) => {
+                    match self.run::<H>(Some(&mut transaction)).await {
+                        Ok(outgoing) => {
                             let publisher = &self.group.app.publisher;
                             let events = publisher.prepare_returned(self.delivery, outgoing);
                             match store.commit(transaction, &events).await {
@@ -131,7 +134,7 @@ impl Context<'_> {
                                 }
                             }
                         }
-                        Some(Err(error)) => match self.rolled_back(plan, transaction).await {
+                        Err(error) => match self.rolled_back(plan, transaction).await {
                             None => return InTransaction::Drained,
                             Some(Err(trouble)) => trouble,
                             Some(Ok(())) if store.lost_a_conflict(error.cause()) => {
@@ -143,10 +146,11 @@ impl Context<'_> {
                 }
                 Err(trouble) => trouble,
             };
-            if !self.wait(pauses.after(&trouble)).await {
+            let pause = pauses.after(&trouble);
+            self.report_trouble(plan, trouble);
+            if !self.wait(pause).await {
                 return InTransaction::Drained;
             }
-            self.report_trouble(plan, trouble);
             self.delivery.begin_again();
         }
     }

@@ -150,7 +150,7 @@ async fn attempts<H: Call>(
                 InTransaction::Drained => None,
             }
         } else {
-            context.invoke::<H>(None).await
+            context.invoke::<H>().await
         };
         let error = match ended {
             Some(Ok(outgoing)) => {
