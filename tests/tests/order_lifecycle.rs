@@ -1,23 +1,66 @@
-//! The example's five services as five processes, on a real Kafka and Redis.
+//! The example's five services: in one process without servers, and as five
+//! processes, killed or not, on a real Kafka, Redis and PostgreSQL.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use eventkit_tests::{Process, kafka_servers, program, redis_url};
+use eventkit_tests::{Process, database_url, kafka_servers, program, redis_url};
 
 const ORDERS: &str = "2000";
 
-fn service(program: &Path, name: &str, seed: &str) -> Process {
-    let mut command = Command::new(program);
+/// On the servers.
+fn on_servers(program: &Path, arguments: &[&str]) -> Process {
+    let mut command = without_servers(program, arguments);
     command
-        .args(["--service", name, "--orders", ORDERS, "--seed", seed])
         .env("KAFKA_BOOTSTRAP_SERVERS", kafka_servers())
-        .env("REDIS_URL", redis_url());
-    for unwanted in ["OTEL_EXPORTER_OTLP_ENDPOINT", "RUST_LOG", "EVENTKIT_CONFIG"] {
+        .env("REDIS_URL", redis_url())
+        .env("DATABASE_URL", database_url());
+    Process::start(&mut command)
+}
+
+fn without_servers(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--orders", ORDERS]).args(arguments);
+    for unwanted in [
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "REDIS_URL",
+        "DATABASE_URL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "RUST_LOG",
+        "EVENTKIT_CONFIG",
+    ] {
         command.env_remove(unwanted);
     }
-    Process::start(&mut command)
+    command
+}
+
+/// Its books balance, before the replay and after it.
+async fn balances(mut keeper: Process, seed: &str) {
+    let status = keeper.ends(Duration::from_secs(300)).await;
+    let told = keeper.lines().join("\n");
+    assert!(status.success(), "seed {seed}: {status}\n{told}");
+    assert_eq!(
+        told.matches("They balance.").count(),
+        2,
+        "seed {seed}:\n{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_balance_without_any_server() {
+    let program = program("order-lifecycle");
+    for seed in ["1", "2", "3"] {
+        let mut command = without_servers(&program, &["--seed", seed]);
+        balances(Process::start(&mut command), seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_balance_though_every_service_is_killed() {
+    let program = program("order-lifecycle");
+    let keeper = on_servers(&program, &["--kill", "--seed", "1"]);
+    balances(keeper, "1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,16 +68,13 @@ async fn the_books_of_five_processes_balance() {
     let program = program("order-lifecycle");
     for seed in ["1", "2", "3"] {
         let others = ["inventory", "payment", "notification", "analytics"];
-        let mut others = others.map(|name| service(&program, name, seed));
+        let mut others =
+            others.map(|name| on_servers(&program, &["--service", name, "--seed", seed]));
         for other in &mut others {
             other.says("is ready").await;
         }
-        let mut order = service(&program, "order", seed);
-        let status = order.ends(Duration::from_secs(120)).await;
-        let told = order.lines().join("\n");
-        assert!(status.success(), "seed {seed}: {status}\n{told}");
-        assert!(told.contains("They balance."), "seed {seed}:\n{told}");
-        assert!(!told.contains("NOT balance"), "seed {seed}:\n{told}");
+        let order = on_servers(&program, &["--service", "order", "--seed", seed]);
+        balances(order, seed).await;
         for other in &mut others {
             other.signal("TERM");
         }

@@ -23,13 +23,18 @@ const CLEANED_AT_ONCE: i64 = 1000;
 /// An open transaction and its turn.
 pub(super) struct Held<DB: Database> {
     pub(super) transaction: SqlTransaction<'static, DB>,
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
+
+/// First a delivery's place among the deliveries, then one among all that write:
+/// so a relay waits for one delivery, and not for all of them.
+type Turn = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl<DB: Database> Inbox<DB> {
     async fn begin(&self, entry: Entry<'_>) -> Result<Opened, Trouble> {
-        let turn = self.writers.clone().acquire_owned().await;
-        let _turn = turn.map_err(|closed| Trouble::Away(closed.to_string()))?;
+        let place = self.writers.clone().acquire_owned().await;
+        let place = place.map_err(|closed| Trouble::Away(closed.to_string()))?;
+        let _turn = (place, self.outbox.turn().await);
         let opened = async {
             let mut transaction = DB::begin(&self.outbox.inner.pool).await?;
             let new = DB::enter(&mut transaction, &self.statements, entry).await?;

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use sqlx::Pool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::row::NewRow;
 use super::stats::Counters;
@@ -27,6 +28,7 @@ pub(crate) struct Inner<DB: Database> {
     pub(crate) wake: Wake,
     pub(super) counters: Counters,
     source: Arc<str>,
+    turns: Option<Arc<Semaphore>>,
 }
 
 /// Settings of an [`Outbox`] that differ from the defaults.
@@ -125,8 +127,15 @@ impl<DB: Database> Outbox<DB> {
                 wake: Wake::new(),
                 counters: Counters::new(),
                 source,
+                turns: DB::ONE_WRITER.then(|| Arc::new(Semaphore::new(1))),
             }),
         }
+    }
+
+    /// Waits until nobody else here writes, where only one can; held until dropped.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = self.inner.turns.clone()?;
+        turns.acquire_owned().await.ok()
     }
 
     /// Creates the tables, and the schema, where they are missing. Several
@@ -178,6 +187,7 @@ impl<DB: Database> Outbox<DB> {
         let event = prepared(&message, &self.inner.source)?;
         let id = event.id().to_owned();
         self.insert(transaction, &[event]).await?;
+        self.hint_before_commit();
         Ok(id)
     }
 
@@ -193,6 +203,7 @@ impl<DB: Database> Outbox<DB> {
     ) -> Result<Vec<String>, OutboxError> {
         let events = prepared_all(events, &self.inner.source)?;
         self.insert(transaction, &events).await?;
+        self.hint_before_commit();
         Ok(events.iter().map(|event| event.id().to_owned()).collect())
     }
 
@@ -208,11 +219,13 @@ impl<DB: Database> Outbox<DB> {
         let Inner { sql, notify, .. } = &*self.inner;
         DB::insert(transaction, sql, rows, *notify)
             .await
-            .map_err(|error| self.error("inserting events", error))?;
+            .map_err(|error| self.error("inserting events", error))
+    }
+
+    fn hint_before_commit(&self) {
         if !self.is_told_of_commits() {
             self.inner.wake.hint();
         }
-        Ok(())
     }
 
     /// Whether the database wakes relays at commit. Otherwise a hint is given

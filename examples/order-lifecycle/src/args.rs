@@ -12,8 +12,11 @@ order-lifecycle: five services sell the CDNOW orders, connected by events only
   --calm           no faults
   --service NAME   this service alone: order, inventory, payment, notification or analytics;
                    give all five the same --orders, --seed and --calm
+  --kill           each service is a process of its own, killed (SIGKILL) and started again
+                   three times while it works
 
   KAFKA_BOOTSTRAP_SERVERS       a Kafka instead of the embedded broker
+  DATABASE_URL                  a PostgreSQL instead of SQLite in a temporary folder
   REDIS_URL                     a Redis for dedup instead of memory
   OTEL_EXPORTER_OTLP_ENDPOINT   traces over OTLP (gRPC)
   RUST_LOG                      logs, such as `info` or `eventkit=debug`";
@@ -28,6 +31,10 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
     pub(crate) calm: bool,
     pub(crate) service: Option<ServiceName>,
+    pub(crate) kill: bool,
+    /// One of the processes that `--kill` starts and kills.
+    pub(crate) victim: bool,
+    pub(crate) database: Option<String>,
     pub(crate) kafka: Option<String>,
     pub(crate) redis: Option<String>,
 }
@@ -48,6 +55,14 @@ impl ServiceName {
         Self::Payment,
         Self::Notification,
         Self::Analytics,
+    ];
+
+    /// Analytics has none: it counts in memory.
+    pub(crate) const WITH_DATABASE: [Self; 4] = [
+        Self::Order,
+        Self::Inventory,
+        Self::Payment,
+        Self::Notification,
     ];
 
     /// The App's name, and so its consumer group.
@@ -77,6 +92,9 @@ impl Args {
             seed: 1,
             calm: false,
             service: None,
+            kill: false,
+            victim: false,
+            database: set("DATABASE_URL"),
             kafka: set("KAFKA_BOOTSTRAP_SERVERS"),
             redis: set("REDIS_URL"),
         };
@@ -88,6 +106,8 @@ impl Args {
                 "--seed" => args.seed = number(&value()?)?,
                 "--calm" => args.calm = true,
                 "--service" => args.service = Some(service(&value()?)?),
+                "--kill" => args.kill = true,
+                "--victim" => args.victim = true,
                 "--help" | "-h" => return Ok(None),
                 _ => bail!("`{word}` is no option\n\n{USAGE}"),
             }
@@ -107,14 +127,26 @@ impl Args {
         if self.orders == Some(0) {
             bail!("--orders 0: there is nothing to do");
         }
+        let is_shared = self.kafka.is_some() && self.database.is_some();
+        if let Some(service) = self.service
+            && !is_shared
+        {
+            bail!(
+                "--service {service}: one service alone needs servers that the others reach too, \
+                 set KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
+            );
+        }
+        if self.kill && !is_shared {
+            bail!(
+                "--kill: processes that are killed need servers that outlive them, \
+                 set KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
+            );
+        }
+        if self.kill && self.service.is_some() {
+            bail!("--kill starts every service by itself: leave out --service");
+        }
         if self.kafka.is_some() {
             return Ok(());
-        }
-        if let Some(service) = self.service {
-            bail!(
-                "--service {service}: one service alone needs a Kafka that the others reach too, \
-                 set KAFKA_BOOTSTRAP_SERVERS"
-            );
         }
         if let Some(orders) = self.orders
             && orders > MOST_ORDERS_EMBEDDED

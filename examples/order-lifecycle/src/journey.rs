@@ -1,17 +1,28 @@
 //! One order's way through the services, as a tree: each event under the one
-//! that caused it.
+//! that caused it. Read from the topics, as anybody could.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use eventkit::Metadata;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
 
-use crate::events::OrderId;
-use crate::ledger::Entry;
+use crate::events::{
+    OrderId, PARTITIONS, PaymentCharged, PaymentFailed, StockInsufficient, StockReleased,
+    StockReserved, TOPICS,
+};
+use crate::letters;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the topics ended at some moment.
+pub(crate) struct Ends(TopicPartitionList);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Journey {
-    pub(crate) order: OrderId,
     steps: Vec<Step>,
 }
 
@@ -25,47 +36,57 @@ struct Step {
     remark: String,
 }
 
-impl Journey {
-    pub(crate) fn new(order: OrderId) -> Self {
-        let steps = Vec::new();
-        Self { order, steps }
+impl Ends {
+    pub(crate) fn now(bootstrap_servers: &str) -> Result<Self, KafkaError> {
+        Self::of(&letters::consumer(bootstrap_servers, "order.journey")?)
     }
 
-    /// The event that it begins with.
-    pub(crate) fn begins(&mut self, id: String, remark: String) {
-        self.steps.push(Step {
-            id,
-            cause: None,
-            event_type: "OrderPlaced.v1".into(),
-            source: "order".into(),
-            time: SystemTime::now(),
-            remark,
-        });
-    }
-
-    pub(crate) fn step(&mut self, event: &Metadata, entry: &Entry) {
-        if self.steps.iter().any(|step| step.id == event.id) {
-            return;
-        }
-        let remark = match entry {
-            Entry::Reserved { units, line } => format!("{units} reserved, {} left", line.left),
-            Entry::Insufficient { line } => format!("only {} left", line.left),
-            Entry::Released { units, .. } => format!("{units} back on the shelf"),
-            Entry::Charged { attempts: 1, .. } => "at the first attempt".into(),
-            Entry::Charged { attempts, .. } => {
-                format!("at attempt {attempts}, the gateway was busy")
+    fn of(consumer: &BaseConsumer) -> Result<Self, KafkaError> {
+        let mut ends = TopicPartitionList::new();
+        for topic in TOPICS {
+            for partition in 0..PARTITIONS {
+                let (_, end) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+                ends.add_partition_offset(topic, partition, Offset::Offset(end))?;
             }
-            Entry::Declined { reason } => reason.clone(),
-            Entry::Confirmed | Entry::Cancelled { .. } | Entry::Notified => String::new(),
+        }
+        Ok(Self(ends))
+    }
+}
+
+impl Journey {
+    /// What the topics have had of the order since then.
+    pub(crate) fn read(
+        bootstrap_servers: &str,
+        since: &Ends,
+        order: OrderId,
+    ) -> Result<Self, KafkaError> {
+        let consumer = letters::consumer(bootstrap_servers, "order.journey")?;
+        let Ends(until) = Ends::of(&consumer)?;
+        let records = |list: &TopicPartitionList| -> i64 {
+            let offsets = list.elements();
+            let offsets = offsets.iter().filter_map(|end| end.offset().to_raw());
+            offsets.sum()
         };
-        self.steps.push(Step {
-            id: event.id.clone(),
-            cause: event.causation_id.clone(),
-            event_type: event.event_type.clone(),
-            source: event.source.clone(),
-            time: event.time.unwrap_or(SystemTime::UNIX_EPOCH),
-            remark,
-        });
+        let mut left = records(&until) - records(&since.0);
+        consumer.assign(&since.0)?;
+        let order = order.to_string();
+        let mut steps: Vec<Step> = Vec::new();
+        while left > 0 {
+            let Some(message) = consumer.poll(PATIENCE) else {
+                break;
+            };
+            let message = message?;
+            left -= 1;
+            let Some(step) = Step::read(&message, &order) else {
+                continue;
+            };
+            match steps.iter_mut().find(|known| known.id == step.id) {
+                Some(known) => known.remark = "published twice".into(),
+                None => steps.push(step),
+            }
+        }
+        steps.sort_by_key(|step| step.time);
+        Ok(Self { steps })
     }
 
     fn write(
@@ -106,6 +127,56 @@ impl Journey {
         }
         Ok(())
     }
+}
+
+impl Step {
+    /// `None` for what is not of the order.
+    fn read(message: &BorrowedMessage<'_>, order: &str) -> Option<Self> {
+        let header = |name: &str| {
+            let mut headers = message.headers()?.iter();
+            let value = headers.find(|header| header.key == name)?.value?;
+            Some(String::from_utf8_lossy(value).into_owned())
+        };
+        if header("ce_correlationid")? != order {
+            return None;
+        }
+        let event_type = header("ce_type")?;
+        let millis = message.timestamp().to_millis()?;
+        Some(Self {
+            id: header("ce_id")?,
+            cause: header("ce_causationid"),
+            remark: remark(&event_type, message.payload()?).unwrap_or_default(),
+            event_type,
+            source: header("ce_source")?,
+            time: SystemTime::UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs()),
+        })
+    }
+}
+
+fn remark(event_type: &str, payload: &[u8]) -> Option<String> {
+    fn event<'a, E: Deserialize<'a>>(payload: &'a [u8]) -> Option<E> {
+        serde_json::from_slice(payload).ok()
+    }
+    Some(match event_type {
+        "StockReserved.v1" => {
+            let event: StockReserved = event(payload)?;
+            format!("{} reserved, {} left", event.units, event.ledger.left)
+        }
+        "StockInsufficient.v1" => {
+            let event: StockInsufficient = event(payload)?;
+            format!("only {} left", event.ledger.left)
+        }
+        "StockReleased.v1" => {
+            let event: StockReleased = event(payload)?;
+            format!("{} back on the shelf", event.units)
+        }
+        "PaymentCharged.v1" => match event::<PaymentCharged>(payload)?.attempts {
+            1 => "at the first attempt".into(),
+            attempts => format!("at attempt {attempts}, the gateway was busy"),
+        },
+        "PaymentFailed.v1" => event::<PaymentFailed>(payload)?.reason,
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Journey {

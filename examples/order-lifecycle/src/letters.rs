@@ -7,11 +7,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::ServiceName;
-use crate::events::{OrderId, TOPICS};
-use crate::ledger::Ledger;
+use crate::events::{OrderId, PARTITIONS, TOPICS};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A service that starts later creates its dead-letter topics later.
@@ -22,14 +22,16 @@ const LOOK_FOR_TOPICS: Duration = Duration::from_secs(1);
 pub(crate) struct Letter {
     pub(crate) order: OrderId,
     pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
     pub(crate) group: String,
     pub(crate) kind: String,
 }
 
-/// Writes the dead letters into the ledger as they come, on a thread of its own.
+/// Tells of the dead letters as they come, from a thread of its own.
 pub(crate) fn watch(
     bootstrap_servers: &str,
-    ledger: Ledger,
+    letters: mpsc::UnboundedSender<Letter>,
     stop: CancellationToken,
 ) -> Result<std::thread::JoinHandle<()>, KafkaError> {
     let consumer = consumer(bootstrap_servers, "order.letters")?;
@@ -46,8 +48,10 @@ pub(crate) fn watch(
             match consumer.poll(Duration::from_millis(50)) {
                 None => {}
                 Some(Ok(message)) => {
-                    if let Some(letter) = read(&message) {
-                        ledger.dead_letter(letter);
+                    if let Some(letter) = read(&message)
+                        && letters.send(letter).is_err()
+                    {
+                        return;
                     }
                 }
                 Some(Err(error)) => tracing::warn!(%error, "reading dead letters"),
@@ -82,7 +86,27 @@ pub(crate) fn left(bootstrap_servers: &str) -> Result<u64, KafkaError> {
     Ok(left)
 }
 
-fn consumer(bootstrap_servers: &str, group: &str) -> Result<BaseConsumer, KafkaError> {
+/// How many records of the topics the five services have still to take.
+pub(crate) fn lag(bootstrap_servers: &str) -> Result<i64, KafkaError> {
+    let mut lag = 0;
+    for group in ServiceName::ALL {
+        let consumer = consumer(bootstrap_servers, group.as_str())?;
+        let mut partitions = TopicPartitionList::new();
+        for topic in TOPICS {
+            partitions.add_partition_range(topic, 0, PARTITIONS - 1);
+        }
+        for element in consumer.committed_offsets(partitions, PATIENCE)?.elements() {
+            // Of topics that a group does not read it has committed nothing.
+            if let Offset::Offset(next) = element.offset() {
+                let (topic, partition) = (element.topic(), element.partition());
+                lag += consumer.fetch_watermarks(topic, partition, PATIENCE)?.1 - next;
+            }
+        }
+    }
+    Ok(lag)
+}
+
+pub(crate) fn consumer(bootstrap_servers: &str, group: &str) -> Result<BaseConsumer, KafkaError> {
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
         .set("group.id", group)
@@ -140,6 +164,8 @@ fn read(message: &BorrowedMessage<'_>) -> Option<Letter> {
         // Each order's flow has its id for correlation.
         order: header("ce_correlationid")?.parse().ok()?,
         topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
         group: header("eventkit-group")?,
         kind: header("eventkit-error-kind")?,
     })

@@ -23,6 +23,8 @@ pub(crate) enum Platform {
     Servers {
         kafka: String,
         redis: Option<String>,
+        /// Its processes are killed.
+        is_deadly: bool,
     },
 }
 
@@ -42,14 +44,23 @@ impl Platform {
         Ok(Self::Servers {
             kafka: kafka.clone(),
             redis: args.redis.clone(),
+            is_deadly: args.victim,
         })
     }
 
     pub(crate) fn app(&self, name: &str) -> App {
         match self {
             Self::Embedded(broker) => App::new(name).broker(broker),
-            Self::Servers { kafka, redis } => {
-                let app = App::new(name).bootstrap_servers(kafka);
+            Self::Servers {
+                kafka,
+                redis,
+                is_deadly,
+            } => {
+                let mut app = App::new(name).bootstrap_servers(kafka);
+                if *is_deadly {
+                    // What a dead one read is soon read by its successor.
+                    app = app.kafka("session.timeout.ms", "6000");
+                }
                 match redis {
                     Some(url) => app.redis_url(url),
                     None => app.dedup(MemoryDedup::new()),
@@ -69,8 +80,8 @@ impl Platform {
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Embedded(_) => f.write_str("the embedded broker, dedup in memory"),
-            Self::Servers { kafka, redis } => {
+            Self::Embedded(_) => f.write_str("The embedded broker, dedup in memory"),
+            Self::Servers { kafka, redis, .. } => {
                 let dedup = if redis.is_some() { "Redis" } else { "memory" };
                 write!(f, "Kafka at {kafka}, dedup in {dedup}")
             }

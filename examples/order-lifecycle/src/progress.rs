@@ -6,8 +6,37 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::ledger::Counts;
 use crate::report::thousands;
+
+/// How many orders are where, and what was done for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) placed: i64,
+    pub(crate) confirmed: i64,
+    pub(crate) cancelled_for_stock: i64,
+    pub(crate) cancelled_for_payment: i64,
+    pub(crate) dead_lettered: i64,
+    pub(crate) notices: i64,
+    pub(crate) releases: i64,
+}
+
+impl Counts {
+    pub(crate) fn ended(&self) -> i64 {
+        self.confirmed + self.cancelled_for_stock + self.cancelled_for_payment
+    }
+
+    /// Those that neither ended nor stand in a dead-letter topic.
+    pub(crate) fn open(&self) -> i64 {
+        self.placed - self.ended() - self.dead_lettered
+    }
+
+    /// Whether nobody has anything left to do.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open() <= 0
+            && self.notices >= self.ended()
+            && self.releases >= self.cancelled_for_payment
+    }
+}
 
 /// Reports until the task is aborted.
 pub(crate) async fn report(counts: watch::Receiver<Counts>, orders: usize) {

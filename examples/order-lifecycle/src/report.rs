@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use crate::ledger::Counts;
-use crate::services::Service;
+use crate::args::ServiceName;
+use crate::figures::{Timings, Totals};
 
 /// `1234567` cents are `$12,345.67`.
 pub(crate) fn dollars(cents: u64) -> String {
@@ -25,38 +25,43 @@ pub(crate) fn thousands(number: impl Display + Copy) -> String {
     grouped
 }
 
+/// What a service did.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) service: ServiceName,
+    pub(crate) totals: Totals,
+    pub(crate) timings: Timings,
+    pub(crate) remark: Option<String>,
+}
+
 /// What each service did. The times run from an event's publication to the end
 /// of its handler, retries included.
-pub(crate) fn table(services: &[Service]) {
+pub(crate) fn table(rows: &[Row]) {
     println!("  service        handled  duplicates  retries  dead letters   p50 ms   p99 ms");
-    for service in services {
-        let totals = service.totals();
+    for row in rows {
         println!(
             "  {:<13} {:>8}  {:>10}  {:>7}  {:>12}  {:>7}  {:>7}",
-            service.name,
-            thousands(totals.handled),
-            thousands(totals.duplicates),
-            thousands(totals.retries),
-            thousands(totals.dead_letters),
-            thousands(service.timings().percentile(50.0)),
-            thousands(service.timings().percentile(99.0)),
+            row.service,
+            thousands(row.totals.handled),
+            thousands(row.totals.duplicates),
+            thousands(row.totals.retries),
+            thousands(row.totals.dead_letters),
+            thousands(row.timings.percentile(50.0)),
+            thousands(row.timings.percentile(99.0)),
         );
     }
-    for remark in services.iter().filter_map(Service::remark) {
+    for remark in rows.iter().filter_map(|row| row.remark.as_ref()) {
         println!("  Analytics adds: {remark}.");
     }
 }
 
-pub(crate) fn rate(services: &[Service], counts: Counts, took: Duration) {
-    let per_second = |count: f64| thousands((count / took.as_secs_f64()).round() as u64);
-    let deliveries: u64 = services.iter().map(Service::deliveries).sum();
-    let here = if services.len() > 1 { "" } else { " here" };
+pub(crate) fn rate(orders: i64, took: Duration) {
+    let per_second = (orders as f64 / took.as_secs_f64()).round() as u64;
     println!(
-        "  {} orders in {:.2} s: {} orders/s, {} deliveries/s{here}",
-        thousands(counts.settled()),
+        "  {} orders in {:.2} s: {} orders/s",
+        thousands(orders),
         took.as_secs_f64(),
-        per_second(f64::from(counts.settled())),
-        per_second(deliveries as f64),
+        thousands(per_second),
     );
 }
 

@@ -55,6 +55,13 @@ pub trait Dialect: Tables {
     /// Whether [`insert`](Self::insert) can make the database wake relays at commit.
     const NOTIFIES: bool;
 
+    /// Whether one transaction at a time can write. A relay and the deliveries of an
+    /// inbox then take turns, and need not ask the database again and again.
+    const ONE_WRITER: bool;
+
+    /// How many batches a relay has on their way side by side.
+    const LANES: usize;
+
     fn sql(names: &Names) -> Self::Sql;
 
     /// The relay's connections: its own where that is possible, so that a busy

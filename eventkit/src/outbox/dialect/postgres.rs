@@ -172,6 +172,8 @@ impl Dialect for Postgres {
 
     const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/postgres/0001_outbox.sql")];
     const NOTIFIES: bool = true;
+    const ONE_WRITER: bool = false;
+    const LANES: usize = 2;
 
     fn sql(names: &Names) -> Sql {
         Sql::new(names)

@@ -98,6 +98,9 @@ impl Sql {
 }
 
 /// One writer at a time: ids are in the order of commits.
+///
+/// A bare parameter as LIMIT would be looked at by the planner, and the statement be
+/// prepared anew each time that it is bound.
 fn fetch(around: &str) -> String {
     format!(
         "WITH held AS (\
@@ -106,7 +109,7 @@ fn fetch(around: &str) -> String {
          batch AS (\
             SELECT o.*, o.blocked_at IS NOT NULL AS blocked, \
                 length(o.headers) + length(o.payload) AS size FROM {{outbox}} AS o \
-            WHERE o.bucket IN (SELECT bucket FROM held) {around} ORDER BY o.id LIMIT ?3), \
+            WHERE o.bucket IN (SELECT bucket FROM held) {around} ORDER BY o.id LIMIT ?3 + 0), \
          measured AS (SELECT *, sum(size) OVER (ORDER BY id) - size AS bytes_before FROM batch) \
          SELECT bucket, id, event_id, event_type, topic, key, headers, payload, blocked \
          FROM measured WHERE bytes_before < ?4 ORDER BY id"
@@ -118,6 +121,8 @@ impl Dialect for Sqlite {
 
     const MIGRATIONS: &[&str] = &[include_str!("../../../migrations/sqlite/0001_outbox.sql")];
     const NOTIFIES: bool = false;
+    const ONE_WRITER: bool = true;
+    const LANES: usize = 1;
 
     fn sql(names: &Names) -> Sql {
         Sql::new(names)
@@ -237,17 +242,16 @@ impl Dialect for Sqlite {
     async fn finish(pool: &SqlitePool, sql: &Sql, rows: &[Place], keep: bool) -> Answer<()> {
         let ids: Vec<i64> = rows.iter().map(|place| place.id).collect();
         let ids = list(&ids);
-        let mut tx = pool.begin_with(BEGIN).await?;
-        if keep {
-            sqlx::query(sql.keep.clone())
-                .bind(&ids)
-                .execute(&mut *tx)
-                .await?;
+        let delete = sqlx::query(sql.delete.clone()).bind(&ids);
+        if !keep {
+            return delete.execute(pool).await.map(drop);
         }
-        sqlx::query(sql.delete.clone())
+        let mut tx = pool.begin_with(BEGIN).await?;
+        sqlx::query(sql.keep.clone())
             .bind(&ids)
             .execute(&mut *tx)
             .await?;
+        delete.execute(&mut *tx).await?;
         tx.commit().await
     }
 

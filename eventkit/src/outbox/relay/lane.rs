@@ -194,6 +194,7 @@ impl<DB: Database> Lane<DB> {
             ..
         } = &*self.shared;
         let keep = settings.keep_sent.is_some();
+        let _turn = outbox.turn().await;
         DB::finish(pool, &outbox.inner.sql, &self.published, keep).await?;
         self.published.clear();
         Ok(())

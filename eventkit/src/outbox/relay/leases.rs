@@ -201,13 +201,13 @@ async fn renew<DB: Database>(shared: &Shared<DB>) -> Result<(), String> {
     let begun = Instant::now();
     let lease = shared.settings.lease;
     let kept = shared.leases.kept();
-    let renewed = DB::renew(
-        &shared.pool,
-        &shared.outbox.inner.sql,
-        &shared.id,
-        lease,
-        &kept,
-    );
+    let renewed = async {
+        let Shared {
+            id, outbox, pool, ..
+        } = shared;
+        let _turn = outbox.turn().await;
+        DB::renew(pool, &outbox.inner.sql, id, lease, &kept).await
+    };
     // One that does not answer must not keep us from asking again.
     match tokio::time::timeout(lease / 3, renewed).await {
         Ok(Ok(shares)) => {

@@ -30,9 +30,6 @@ use lane::Lane;
 use leases::Leases;
 use sender::Sender;
 
-/// How many batches are on their way at once.
-const LANES: usize = 2;
-
 /// How long a relay that shuts down waits for acknowledgements; what is not
 /// acknowledged by then is left to the next one.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
@@ -144,13 +141,13 @@ impl<DB: Database> Relay<DB> {
             settings,
         } = self;
         connection.validate()?;
-        let senders = (0..LANES)
+        let senders = (0..DB::LANES)
             .map(|_| Sender::new(connection.clone()))
             .collect::<Result<Vec<_>>>()?;
         let shared = Arc::new(Shared {
             // One connection for each lane, the leases, the listener, the care.
-            pool: DB::relay_pool(&outbox.inner.pool, LANES as u32 + 3),
-            leases: Leases::new(LANES),
+            pool: DB::relay_pool(&outbox.inner.pool, DB::LANES as u32 + 3),
+            leases: Leases::new(DB::LANES),
             id: Uuid::now_v7().to_string(),
             stop: CancellationToken::new(),
             outbox,

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use eventkit::prelude::*;
 
+use super::Mending;
 use super::operations::mend_faults;
-use super::{Mending, Timings};
 use crate::events::{OrderCancelled, OrderConfirmed, OrderPlaced};
+use crate::figures::Timings;
 use crate::report::{dollars, thousands};
 use crate::sync::lock;
 

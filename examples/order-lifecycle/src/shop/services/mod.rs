@@ -1,5 +1,5 @@
-//! The five services. Each is an App with a consumer group of its own, and they
-//! know one another by their events only.
+//! The five services. Each is an App with a consumer group and a database of its
+//! own, and they know one another by their events only.
 
 mod analytics;
 mod inventory;
@@ -8,20 +8,25 @@ mod operations;
 mod order;
 mod payment;
 
-use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::Duration;
 
-use eventkit::{HandlerStats, Metadata, Running};
-use hdrhistogram::Histogram;
+use eventkit::inbox::Inbox;
+use eventkit::outbox::Relay;
+use eventkit::{HandlerStats, Running};
 use tokio::task::JoinHandle;
 
+use super::tables::Store;
 use crate::args::ServiceName;
 use crate::faults::Faults;
-use crate::ledger::Ledger;
+use crate::figures::{Timings, Totals};
 use crate::platform::Platform;
-use crate::sync::lock;
+use crate::report::Row;
 use analytics::Sales;
 use operations::Mending;
+
+/// How long the events of a service that was killed wait for its successor.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// A service at work.
 pub(crate) struct Service {
@@ -36,17 +41,22 @@ impl Service {
     pub(crate) async fn start(
         name: ServiceName,
         platform: &Platform,
+        store: Option<&Store>,
         faults: Faults,
         units_at_start: u32,
-        ledger: &Ledger,
     ) -> eventkit::Result<Self> {
         let timings = Timings::new();
         let sales = Sales::default();
         let mending = Mending::new(faults.clone());
-        let app = platform.app(name.as_str());
+        let mut app = platform.app(name.as_str());
+        if let Some(Store { outbox, .. }) = store {
+            // Takes effect in the service's database, and publishes from there.
+            let relay = Relay::new(outbox).lease(LEASE);
+            app = app.inbox(Inbox::new(outbox)).outbox(relay);
+        }
         let (mended, timed) = (mending.clone(), timings.clone());
         let app = match name {
-            ServiceName::Order => order::app(app, ledger.clone(), mended, timed),
+            ServiceName::Order => order::app(app, mended, timed),
             ServiceName::Inventory => inventory::app(app, units_at_start, faults, mended, timed),
             ServiceName::Payment => payment::app(app, faults, mended, timed),
             ServiceName::Notification => notification::app(app, faults, mended, timed),
@@ -67,16 +77,17 @@ impl Service {
         &self.running
     }
 
-    pub(crate) fn timings(&self) -> &Timings {
-        &self.timings
+    pub(crate) fn row(&self) -> Row {
+        let is_analytics = self.name == ServiceName::Analytics;
+        Row {
+            service: self.name,
+            totals: self.totals(),
+            timings: self.timings.clone(),
+            remark: is_analytics.then(|| self.sales.to_string()),
+        }
     }
 
-    /// What Analytics has to say.
-    pub(crate) fn remark(&self) -> Option<String> {
-        (self.name == ServiceName::Analytics).then(|| self.sales.to_string())
-    }
-
-    pub(crate) fn totals(&self) -> Totals {
+    fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for stats in self
             .running
@@ -92,7 +103,7 @@ impl Service {
         totals
     }
 
-    /// Everything that its handlers took, the books' own included.
+    /// Everything that its handlers took.
     pub(crate) fn deliveries(&self) -> u64 {
         let stats = self.running.stats();
         stats
@@ -112,41 +123,6 @@ impl Service {
     }
 }
 
-/// Handlers that only write down what others did would blur the table.
 fn is_bookkeeping(stats: &HandlerStats) -> bool {
-    stats.handler.starts_with("book_") || stats.handler == "mend_faults"
-}
-
-/// What a service's handlers did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) handled: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) retries: u64,
-    pub(crate) dead_letters: u64,
-}
-
-/// How long events took from their publication to the end of their handler.
-#[derive(Debug, Clone)]
-pub(crate) struct Timings(Arc<Mutex<Histogram<u64>>>);
-
-impl Timings {
-    fn new() -> Self {
-        // Up to an hour, in milliseconds, to one part in a hundred.
-        let histogram = Histogram::new_with_max(3_600_000, 2);
-        Self(Arc::new(Mutex::new(histogram.expect("legal bounds"))))
-    }
-
-    fn handled(&self, event: &Metadata) {
-        let age = event
-            .time
-            .and_then(|time| SystemTime::now().duration_since(time).ok());
-        if let Some(age) = age {
-            lock(&self.0).saturating_record(age.as_millis() as u64);
-        }
-    }
-
-    pub(crate) fn percentile(&self, percent: f64) -> u64 {
-        lock(&self.0).value_at_percentile(percent)
-    }
+    stats.handler == "mend_faults"
 }
