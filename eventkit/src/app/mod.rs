@@ -170,6 +170,13 @@ impl App {
         self.set(|settings| settings.dedup_fail_open = true)
     }
 
+    /// How long the event that a process was handling when it died waits for another
+    /// attempt. A living process renews it for as long as its handler runs.
+    /// Default: 30 s.
+    pub fn dedup_lease(self, lease: Duration) -> Self {
+        self.set(move |settings| settings.dedup_lease = lease)
+    }
+
     /// Where a new consumer group begins. Default: [`StartFrom::Earliest`].
     pub fn start_from(self, start: StartFrom) -> Self {
         self.set(move |settings| settings.start_from = start)

@@ -63,7 +63,10 @@ impl<DB: Database> Inbox<DB> {
         events: &[Prepared],
     ) -> Result<(), Trouble> {
         if !events.is_empty() {
-            let inserted = self.outbox.insert(&mut transaction, events).await;
+            let inserted = self
+                .outbox
+                .insert_before_hint(&mut transaction, events)
+                .await;
             inserted.map_err(|error| match error.database_error() {
                 Some(source) if fault(source) != Fault::Other => trouble_of(source),
                 _ => Trouble::Refused(Box::new(error)),

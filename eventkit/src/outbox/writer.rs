@@ -187,7 +187,6 @@ impl<DB: Database> Outbox<DB> {
         let event = prepared(&message, &self.inner.source)?;
         let id = event.id().to_owned();
         self.insert(transaction, &[event]).await?;
-        self.hint_before_commit();
         Ok(id)
     }
 
@@ -203,29 +202,45 @@ impl<DB: Database> Outbox<DB> {
     ) -> Result<Vec<String>, OutboxError> {
         let events = prepared_all(events, &self.inner.source)?;
         self.insert(transaction, &events).await?;
-        self.hint_before_commit();
         Ok(events.iter().map(|event| event.id().to_owned()).collect())
     }
 
-    pub(crate) async fn insert(
+    /// In a transaction whose commit nobody here sees.
+    async fn insert(
         &self,
         transaction: &mut DB::Connection,
         events: &[Prepared],
     ) -> Result<(), OutboxError> {
-        let rows = events
-            .iter()
-            .map(|event| NewRow::new(event, &event.creation_span()))
-            .collect();
-        let Inner { sql, notify, .. } = &*self.inner;
-        DB::insert(transaction, sql, rows, *notify)
-            .await
-            .map_err(|error| self.error("inserting events", error))
-    }
-
-    fn hint_before_commit(&self) {
+        let notify = self.inner.notify;
+        self.insert_rows(transaction, rows(events), notify).await?;
         if !self.is_told_of_commits() {
             self.inner.wake.hint();
         }
+        Ok(())
+    }
+
+    /// In a transaction of a caller who gives a hint after its commit. Where that
+    /// reaches who publishes the rows, the database need not tell of them.
+    pub(crate) async fn insert_before_hint(
+        &self,
+        transaction: &mut DB::Connection,
+        events: &[Prepared],
+    ) -> Result<(), OutboxError> {
+        let rows = rows(events);
+        let reaches = || self.inner.wake.reaches(rows.iter().map(|row| row.bucket));
+        let notify = self.inner.notify && !reaches();
+        self.insert_rows(transaction, rows, notify).await
+    }
+
+    async fn insert_rows(
+        &self,
+        transaction: &mut DB::Connection,
+        rows: Vec<NewRow>,
+        notify: bool,
+    ) -> Result<(), OutboxError> {
+        DB::insert(transaction, &self.inner.sql, rows, notify)
+            .await
+            .map_err(|error| self.error("inserting events", error))
     }
 
     /// Whether the database wakes relays at commit. Otherwise a hint is given
@@ -314,6 +329,13 @@ impl<DB: Database> Outbox<DB> {
     pub(super) fn error(&self, doing: &'static str, error: sqlx::Error) -> OutboxError {
         OutboxError::database(self.inner.names.table(), doing, error)
     }
+}
+
+fn rows(events: &[Prepared]) -> Vec<NewRow> {
+    events
+        .iter()
+        .map(|event| NewRow::new(event, &event.creation_span()))
+        .collect()
 }
 
 impl<DB: Database> Clone for Outbox<DB> {

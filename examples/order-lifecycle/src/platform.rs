@@ -58,8 +58,11 @@ impl Platform {
             } => {
                 let mut app = App::new(name).bootstrap_servers(kafka);
                 if *is_deadly {
-                    // What a dead one read is soon read by its successor.
-                    app = app.kafka("session.timeout.ms", "6000");
+                    // Its successor takes over at once, and need not wait until the
+                    // group, or the dedup store, takes it for dead.
+                    app = app
+                        .kafka("group.instance.id", name)
+                        .dedup_lease(Duration::from_secs(3));
                 }
                 match redis {
                     Some(url) => app.redis_url(url),

@@ -16,7 +16,7 @@ use crate::outbox::dialect::Shares;
 use crate::outbox::row::BUCKETS;
 
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(in crate::outbox) struct Leases {
     lanes: usize,
     slots: Mutex<[Slot; BUCKETS as usize]>,
     changed: watch::Sender<()>,
@@ -40,7 +40,7 @@ pub(super) struct Work<'a> {
 }
 
 impl Leases {
-    pub(super) fn new(lanes: usize) -> Self {
+    pub(in crate::outbox) fn new(lanes: usize) -> Self {
         Self {
             lanes,
             slots: Mutex::new([Slot::default(); BUCKETS as usize]),
@@ -67,6 +67,25 @@ impl Leases {
             leases: self,
             buckets,
         }
+    }
+
+    /// Whether all of these are ours.
+    pub(in crate::outbox) fn hold(&self, mut buckets: impl Iterator<Item = i16>) -> bool {
+        let now = Instant::now();
+        let slots = self.slots();
+        buckets.all(|bucket| {
+            let slot = &slots[bucket as usize];
+            !slot.leaving && slot.until.is_some_and(|until| until > now)
+        })
+    }
+
+    #[cfg(test)]
+    pub(in crate::outbox) fn hold_for_a_minute(&self, buckets: &[i16]) {
+        let shares = Shares {
+            share: buckets.len(),
+            held: buckets.to_vec(),
+        };
+        self.renewed(&shares, Instant::now() + Duration::from_secs(60));
     }
 
     /// Sees which leases come and go from now on; not that they are renewed.

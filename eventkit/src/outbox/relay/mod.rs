@@ -27,7 +27,7 @@ use crate::embedded::EmbeddedBroker;
 use crate::error::{Error, Result};
 use crate::kafka::Connection;
 use lane::Lane;
-use leases::Leases;
+pub(super) use leases::Leases;
 use sender::Sender;
 
 /// How long a relay that shuts down waits for acknowledgements; what is not
@@ -144,10 +144,12 @@ impl<DB: Database> Relay<DB> {
         let senders = (0..DB::LANES)
             .map(|_| Sender::new(connection.clone()))
             .collect::<Result<Vec<_>>>()?;
+        let leases = Arc::new(Leases::new(DB::LANES));
+        outbox.inner.wake.add_relay(&leases);
         let shared = Arc::new(Shared {
             // One connection for each lane, the leases, the listener, the care.
             pool: DB::relay_pool(&outbox.inner.pool, DB::LANES as u32 + 3),
-            leases: Leases::new(DB::LANES),
+            leases,
             id: Uuid::now_v7().to_string(),
             stop: CancellationToken::new(),
             outbox,
@@ -203,7 +205,7 @@ struct Shared<DB: Database> {
     outbox: Outbox<DB>,
     pool: Pool<DB>,
     settings: RelaySettings,
-    leases: Leases,
+    leases: Arc<Leases>,
     stop: CancellationToken,
 }
 
