@@ -6,8 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use eventkit_tests::{Process, database_url, kafka_servers, program, redis_url};
+use tokio::sync::Mutex;
 
 const ORDERS: &str = "2000";
+
+/// On the servers one at a time: the services of two would share their groups.
+static SERVERS: Mutex<()> = Mutex::const_new(());
 
 /// On the servers.
 fn on_servers(program: &Path, arguments: &[&str]) -> Process {
@@ -58,6 +62,7 @@ async fn the_books_balance_without_any_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_balance_though_every_service_is_killed() {
+    let _turn = SERVERS.lock().await;
     let program = program("order-lifecycle");
     let keeper = on_servers(&program, &["--kill", "--seed", "1"]);
     balances(keeper, "1").await;
@@ -65,6 +70,7 @@ async fn the_books_balance_though_every_service_is_killed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_of_five_processes_balance() {
+    let _turn = SERVERS.lock().await;
     let program = program("order-lifecycle");
     for seed in ["1", "2", "3"] {
         let others = ["inventory", "payment", "notification", "analytics"];

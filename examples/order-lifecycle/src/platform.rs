@@ -62,6 +62,8 @@ impl Platform {
                     // group, or the dedup store, takes it for dead.
                     app = app
                         .kafka("group.instance.id", name)
+                        // Nor does the group wait long for it after the run.
+                        .kafka("session.timeout.ms", "6000")
                         .dedup_lease(Duration::from_secs(3));
                 }
                 match redis {

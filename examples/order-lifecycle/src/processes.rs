@@ -56,7 +56,8 @@ impl Processes {
     /// service after the other.
     pub(crate) async fn kill_in_turn(&mut self, placed: usize) -> anyhow::Result<()> {
         let all = ROUNDS * self.running.len();
-        while self.kills < all && self.kills * self.orders < placed * all {
+        // Spread evenly, none at the very start.
+        while self.kills < all && (self.kills + 1) * self.orders <= placed * all {
             let turn = self.kills % self.running.len();
             let (name, child) = &mut self.running[turn];
             let name = *name;

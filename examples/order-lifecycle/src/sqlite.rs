@@ -15,6 +15,9 @@ use crate::args::ServiceName;
 #[path = "shop/mod.rs"]
 pub(crate) mod shop;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) type Db = sqlx::Sqlite;
 
 #[derive(Debug)]

@@ -1,11 +1,12 @@
 //! The shop: its services, and the books that are kept of them. Written once, and
 //! compiled for each database: `Db` and `Databases` are those of the module around.
 
-mod books;
+pub(super) mod books;
 mod counts;
 mod keeper;
 mod services;
-mod tables;
+pub(super) mod shelf;
+pub(super) mod tables;
 
 use futures_util::future::{join_all, pending, select_all};
 use tokio::io::AsyncReadExt;

@@ -5,14 +5,12 @@
 
 use eventkit::inbox::Tx;
 use eventkit::prelude::*;
-use sqlx::Transaction;
 
-use super::super::Db;
+use super::super::{Db, shelf};
 use super::Mending;
 use super::operations::mend_faults;
 use crate::events::{
-    LedgerLine, OrderId, OrderPlaced, PaymentFailed, Reservation, StockInsufficient, StockReleased,
-    StockReserved,
+    OrderPlaced, PaymentFailed, Reservation, StockInsufficient, StockReleased, StockReserved,
 };
 use crate::faults::Faults;
 use crate::figures::Timings;
@@ -44,7 +42,7 @@ async fn reserve_stock(
     placed: Envelope<OrderPlaced>,
     Tx(tx): Tx<Db>,
     Attempt(attempt): Attempt,
-    State(at_start): State<UnitsAtStart>,
+    State(UnitsAtStart(at_start)): State<UnitsAtStart>,
     State(faults): State<Faults>,
     State(timings): State<Timings>,
 ) -> Result<Reservation, HandlerError> {
@@ -59,7 +57,7 @@ async fn reserve_stock(
         // Trying again will not build one.
         return Err(HandlerError::reject("there is no shelf for this CD"));
     }
-    let (taken, ledger) = take(tx, at_start, order, units).await?;
+    let (taken, ledger) = shelf::take(tx, at_start, order, units).await?;
     if faults.inventory_panics(order, attempt) {
         // With the units taken already: the transaction is rolled back.
         panic!("injected: the scanner has jammed");
@@ -94,7 +92,7 @@ async fn release_stock(
         units,
         ..
     } = failed.event;
-    let ledger = put_back(tx, order, units).await?;
+    let ledger = shelf::put_back(tx, order, units).await?;
     timings.handled(&failed.metadata);
     Ok(StockReleased {
         order,
@@ -102,79 +100,4 @@ async fn release_stock(
         units,
         ledger,
     })
-}
-
-/// Takes units off the run's shelf, if it has so many, and says whether it had.
-async fn take(
-    tx: &mut Transaction<'static, Db>,
-    UnitsAtStart(at_start): UnitsAtStart,
-    order: OrderId,
-    units: u32,
-) -> sqlx::Result<(bool, LedgerLine)> {
-    // One statement, which holds the shelf until the commit.
-    let (line, remaining, taken): (i64, i64, i64) = sqlx::query_as(
-        "INSERT INTO shelves (run, line, remaining, taken) VALUES ($1, 1, $2 - $3, $3)
-         ON CONFLICT (run) DO UPDATE SET
-             line = shelves.line + 1,
-             remaining = CASE WHEN shelves.remaining >= $3 THEN shelves.remaining - $3
-                              ELSE shelves.remaining END,
-             taken = CASE WHEN shelves.remaining >= $3 THEN $3 ELSE 0 END
-         RETURNING line, remaining, taken",
-    )
-    .bind(i64::from(order.run))
-    .bind(i64::from(at_start))
-    .bind(i64::from(units))
-    .fetch_one(&mut **tx)
-    .await?;
-    write_line(tx, order, line, remaining, taken, true).await?;
-    Ok((taken > 0, told(line, remaining)))
-}
-
-/// Puts them back.
-async fn put_back(
-    tx: &mut Transaction<'static, Db>,
-    order: OrderId,
-    units: u32,
-) -> sqlx::Result<LedgerLine> {
-    let (line, remaining): (i64, i64) = sqlx::query_as(
-        "UPDATE shelves SET line = line + 1, remaining = remaining + $2, taken = -$2
-         WHERE run = $1 RETURNING line, remaining",
-    )
-    .bind(i64::from(order.run))
-    .bind(i64::from(units))
-    .fetch_one(&mut **tx)
-    .await?;
-    let taken = -i64::from(units);
-    write_line(tx, order, line, remaining, taken, false).await?;
-    Ok(told(line, remaining))
-}
-
-async fn write_line(
-    tx: &mut Transaction<'static, Db>,
-    order: OrderId,
-    line: i64,
-    remaining: i64,
-    taken: i64,
-    is_decision: bool,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO movements (run, line, number, taken, remaining, is_decision)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(i64::from(order.run))
-    .bind(line)
-    .bind(i64::from(order.number))
-    .bind(taken)
-    .bind(remaining)
-    .bind(i64::from(is_decision))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-fn told(line: i64, left: i64) -> LedgerLine {
-    LedgerLine {
-        line: line as u64,
-        left: left as u32,
-    }
 }
