@@ -225,13 +225,14 @@ async fn one_order_is_one_trace_through_five_services() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_runs_from_a_request_over_the_outbox_to_its_consumer() {
+async fn a_trace_runs_from_a_request_over_outbox_and_inbox_to_the_last_consumer() {
     let admin = Admin::new();
-    for topic in ["trace-note-requests", "trace-notes"] {
+    for topic in ["trace-note-requests", "trace-notes", "trace-notes-read"] {
         admin.ensure(topic, 1).await;
     }
     let run = unique("notes");
-    let mut services = ["notes", "reader"].map(|name| service(name, &format!("{run}-{name}")));
+    let names = ["notes", "reader", "archive"];
+    let mut services = names.map(|name| service(name, &format!("{run}-{name}")));
     for service in &mut services {
         service.says("partition assigned").await;
     }
@@ -249,24 +250,38 @@ async fn a_trace_runs_from_a_request_over_the_outbox_to_its_consumer() {
     let mut spans = Vec::new();
     eventually("Jaeger has the whole trace", async || {
         spans = jaeger.trace(&trace);
-        spans.len() >= 4
+        spans.len() >= 7
     })
     .await;
-    assert_eq!(spans.len(), 4, "{spans:#?}");
+    assert_eq!(spans.len(), 7, "{spans:#?}");
     let requested = find(&spans, "notes", "process trace-note-requests");
     let created = find(&spans, "notes", "create trace-notes");
     let sent = find(&spans, "notes", "send trace-notes");
     let read = find(&spans, "reader", "process trace-notes");
+    // The inbox's handler returns it: it is created in the transaction, and sent
+    // by the relay.
+    let answered = find(&spans, "reader", "create trace-notes-read");
+    let passed_on = find(&spans, "reader", "send trace-notes-read");
+    let filed = find(&spans, "archive", "process trace-notes-read");
     assert_eq!(requested.parent.as_deref(), Some(&*root));
-    for (child, parent) in [(created, requested), (sent, created), (read, created)] {
+    for (child, parent, last) in [
+        (created, requested, read),
+        (sent, created, read),
+        (read, created, read),
+        (answered, read, filed),
+        (passed_on, answered, filed),
+        (filed, answered, filed),
+    ] {
         assert_eq!(child.parent.as_ref(), Some(&parent.id), "{}", child.name);
         has(
             child,
             "messaging.message.id",
-            &read.tag("messaging.message.id").unwrap(),
+            &last.tag("messaging.message.id").unwrap(),
         );
     }
-    assert!(sent.tag("messaging.kafka.offset").is_some(), "{sent:?}");
+    for sent in [sent, passed_on] {
+        assert!(sent.tag("messaging.kafka.offset").is_some(), "{sent:?}");
+    }
     for service in &mut services {
         service.signal("TERM");
         assert!(service.ends(Duration::from_secs(20)).await.success());

@@ -1,9 +1,12 @@
 //! Five services that one order passes through. One attempt fails on the way,
-//! and the last step ends in the dead-letter topic.
+//! and the last step ends in the dead-letter topic. And three that pass a note on by
+//! outbox and inbox.
 
+use eventkit::inbox::{Inbox, Tx};
 use eventkit::prelude::*;
 use eventkit::{HandlerDefinition, StartFrom, handlers};
 use eventkit_tests::{TestOutbox, app};
+use sqlx::Postgres;
 
 macro_rules! events {
     ($($name:ident, $event_type:literal, $topic:literal;)*) => {$(
@@ -22,6 +25,7 @@ events! {
     PaymentCharged, "PaymentCharged.v1", "trace-payments";
     NoteRequested, "NoteRequested.v1", "trace-note-requests";
     NoteTaken, "NoteTaken.v1", "trace-notes";
+    NoteRead, "NoteRead.v1", "trace-notes-read";
 }
 
 #[handler(event = "OrderRequested.v1")]
@@ -65,14 +69,23 @@ async fn take_note(request: NoteRequested, State(outbox): State<TestOutbox>) -> 
     Ok(tx.commit().await?)
 }
 
-#[handler(event = "NoteTaken.v1")]
-async fn read_note(_: NoteTaken) {}
+#[handler(event = "NoteTaken.v1", inbox)]
+async fn read_note(note: NoteTaken, Tx(tx): Tx<Postgres>) -> sqlx::Result<NoteRead> {
+    sqlx::query("SELECT 1").execute(&mut **tx).await?;
+    Ok(NoteRead { order: note.order })
+}
+
+#[handler(event = "NoteRead.v1")]
+async fn file_note(_: NoteRead) {}
 
 /// A service that publishes by its outbox, in a schema of its group's name.
 async fn with_outbox(app: App, group: &str) -> anyhow::Result<App> {
     let outbox = TestOutbox::open(&group.replace('-', "_"), "trace-notes").await;
     outbox.outbox.migrate().await?;
-    Ok(app.state(outbox.clone()).outbox(outbox.relay()))
+    let inbox = Inbox::new(&outbox.outbox);
+    inbox.migrate().await?;
+    let app = app.state(outbox.clone()).outbox(outbox.relay());
+    Ok(app.inbox(inbox))
 }
 
 /// Runs one service; its group has a name of this run's own.
@@ -84,12 +97,13 @@ pub(crate) async fn run(service: &str, group: &str) -> anyhow::Result<()> {
         "notification" => handlers![notify],
         "notes" => handlers![take_note],
         "reader" => handlers![read_note],
+        "archive" => handlers![file_note],
         "analytics" => handlers![count_order, count_payment],
         other => panic!("no service {other}"),
     };
     let _telemetry = eventkit::telemetry::init(service)?;
     let mut app = app(group).handlers(handlers).start_from(StartFrom::Latest);
-    if service == "notes" {
+    if ["notes", "reader"].contains(&service) {
         app = with_outbox(app, group).await?;
     }
     Ok(app.run().await?)
