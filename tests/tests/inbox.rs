@@ -15,6 +15,7 @@ use eventkit_tests::{
     database_address, eventually, settles_at, worker,
 };
 use sqlx::Postgres;
+use sqlx::postgres::PgListener;
 use tokio::sync::{Barrier, Semaphore};
 
 #[handler(event = "Step.v1", inbox, order = none, retry(attempts = 1))]
@@ -612,4 +613,31 @@ async fn a_topic_that_outlives_the_notes_is_warned_of_at_start() {
         app.check().await.unwrap();
         assert_eq!(warned(), warnings, "{:?}", logs.with("inbox"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_tells_of_a_returned_event_only_where_its_relay_is_elsewhere() {
+    // Alone: all outboxes of a database share a channel.
+    let server = PostgresServer::start().await;
+    let inbox = TestInbox::in_database(&server.url(), "elsewhere").await;
+    let mut told = PgListener::connect_with(&inbox.outbox.pool).await.unwrap();
+    told.listen("eventkit_outbox").await.unwrap();
+    let running = ready(inbox.app("here", handlers![reserve])).await;
+    inbox.outbox.is_shared_by(1).await;
+    inbox.write_steps(16, 0..1).await;
+    inbox.comes_to_rest().await;
+    inbox.execute("NOTIFY eventkit_outbox, 'silence'").await;
+    assert_eq!(told.recv().await.unwrap().payload(), "silence");
+
+    // Polling alone would come too late for this test.
+    let elsewhere = TestInbox::open(&server.url(), &inbox.name).await;
+    let relay = elsewhere.outbox.relay();
+    let relay = relay.poll_interval(Duration::from_secs(600)).start();
+    inbox.outbox.is_shared_by(2).await;
+    inbox.write_steps(16, 1..2).await;
+    inbox.comes_to_rest().await;
+    assert_eq!(told.recv().await.unwrap().payload(), "");
+    inbox.assert_once(16, 2).await;
+    relay.unwrap().shutdown().await.unwrap();
+    running.shutdown().await.unwrap();
 }
