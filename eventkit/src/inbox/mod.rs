@@ -64,7 +64,7 @@
 //! A handler must not end the transaction by itself, and as the transaction is
 //! open while it runs, should be done soon. Deliveries take their connections from
 //! the outbox's pool, at most all but one of them at once; in SQLite, which has one
-//! writer at a time, they take turns.
+//! writer at a time, they and the outbox's relay take turns.
 //!
 //! # When something is wrong
 //!

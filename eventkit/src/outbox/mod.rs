@@ -69,9 +69,12 @@
 //! With PostgreSQL a commit wakes the relays by `NOTIFY`, once for a transaction.
 //! It takes a lock that all commits with a `NOTIFY` in that database share, which
 //! can be felt from some thousand commits a second on; see
-//! [`without_notify`](OutboxBuilder::without_notify). It is a hint only, polling
-//! finds the rows too, also where a connection pooler swallows notifications. With
-//! SQLite relays of the same process are woken, others poll.
+//! [`without_notify`](OutboxBuilder::without_notify). The events that a handler with
+//! an [inbox](crate::inbox) returns do without it where a relay of the same process
+//! publishes them. It is a hint only, polling finds the rows too, also where a
+//! connection pooler swallows notifications. With SQLite relays of the same process
+//! are woken, others poll. Between two small batches a relay waits for 5 ms, so that
+//! a busy table is read in batches.
 //!
 //! # When something is wrong
 //!

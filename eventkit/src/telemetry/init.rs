@@ -6,7 +6,8 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider,
 };
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -39,7 +40,7 @@ pub fn init(service_name: &str) -> Result<Telemetry> {
         .map_err(|error| Error::Telemetry(error.to_string()))?;
     let logs = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_filter(filter);
+        .with_filter(asked_each_time(filter));
     let provider = match std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT") {
         Ok(endpoint) if !endpoint.is_empty() => Some(provider(service_name, &endpoint)?),
         _ => None,
@@ -57,6 +58,17 @@ pub fn init(service_name: &str) -> Result<Telemetry> {
         .try_init()
         .map_err(|error| Error::Telemetry(error.to_string()))?;
     Ok(Telemetry { provider })
+}
+
+/// The same filter, whose answers nobody keeps for later. Where they are kept, a
+/// library that asks by `log` whether it should log, and then does not, as `sqlx` does
+/// for each statement, leaves that answer behind for the next event or span of the
+/// thread, which is lost.
+fn asked_each_time<S>(filter: EnvFilter) -> impl Filter<S>
+where
+    EnvFilter: Filter<S>,
+{
+    FilterExt::<S>::and(filter, dynamic_filter_fn(|_, _| true))
 }
 
 fn provider(service_name: &str, endpoint: &str) -> Result<SdkTracerProvider> {
@@ -124,5 +136,55 @@ impl Drop for Telemetry {
         {
             tracing::warn!(%error, "spans were not sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::callsite::Callsite as _;
+    use tracing::{Event, Level, Metadata, Subscriber};
+    use tracing_subscriber::layer::Context;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What `log::log_enabled!` does.
+    fn ask(metadata: &Metadata<'_>) {
+        tracing::dispatcher::get_default(|dispatch| dispatch.enabled(metadata));
+    }
+
+    #[test]
+    fn an_event_after_a_question_is_logged() {
+        let (logs, traces) = (Count::default(), Count::default());
+        let filter = asked_each_time(EnvFilter::new("info,eventkit=debug"));
+        let subscriber = tracing_subscriber::registry()
+            .with(logs.clone().with_filter(filter))
+            .with(traces.clone().with_filter(EnvFilter::new("info")));
+        let sqlx = tracing::callsite! {
+            name: "a statement",
+            kind: tracing::metadata::Kind::EVENT,
+            target: "sqlx::query",
+            level: Level::DEBUG,
+            fields:
+        };
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..3 {
+                ask(sqlx.metadata());
+                tracing::info!("after it");
+            }
+        });
+        assert_eq!(logs.0.load(Ordering::Relaxed), 3);
+        assert_eq!(traces.0.load(Ordering::Relaxed), 3);
     }
 }
