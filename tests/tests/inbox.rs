@@ -641,3 +641,30 @@ async fn the_database_tells_of_a_returned_event_only_where_its_relay_is_elsewher
     relay.unwrap().shutdown().await.unwrap();
     running.shutdown().await.unwrap();
 }
+
+#[handler(event = "Step.v1", inbox, retry(attempts = 1))]
+async fn write_no_more(step: Step, Tx(tx): Tx<Postgres>, State(by): State<By>) -> sqlx::Result<()> {
+    TestInbox::reserve(tx, &step, &by).await?;
+    let read_only = sqlx::query("SET TRANSACTION READ ONLY");
+    read_only.execute(&mut **tx).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_inherits_nothing_and_none_stays_open() {
+    let logs = Logs::capture();
+    let server = PostgresServer::start().await;
+    let inbox = TestInbox::in_database(&server.url(), "inherits").await;
+    let running = ready(inbox.app("here", handlers![write_no_more])).await;
+    inbox.write_steps(1, 0..50).await;
+    inbox.comes_to_rest().await;
+    assert_eq!(inbox.effects().await, 50);
+    // A transaction that cannot write would have made deliveries wait.
+    let mut told = logs.with(&inbox.group).into_iter();
+    assert!(!told.any(|logged| logged.message.contains("deliveries wait")));
+    eventually("no transaction is open", async || {
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+        inbox.number(open).await == 0
+    })
+    .await;
+    running.shutdown().await.unwrap();
+}

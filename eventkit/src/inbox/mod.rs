@@ -95,6 +95,7 @@
 //! connection, hold each one's locks until the last is done, and be lost as a whole
 //! by one handler's deadlock, from which savepoints do not protect.
 
+mod begun;
 mod dialect;
 mod error;
 mod store;
@@ -113,6 +114,7 @@ use tokio::sync::Semaphore;
 
 use crate::database::Names;
 use crate::outbox::Outbox;
+use begun::Begun;
 use dialect::Statements;
 
 /// A table of the events that were handled, in the database of an outbox.
@@ -128,6 +130,7 @@ pub struct Inbox<DB: Database> {
     /// Deliveries wait for their turn here, for as long as it takes, and not in
     /// the pool, which loses patience.
     writers: Arc<Semaphore>,
+    begun: Begun<DB>,
 }
 
 impl<DB: Database> Inbox<DB> {
@@ -142,6 +145,7 @@ impl<DB: Database> Inbox<DB> {
         Self {
             statements: DB::statements(&names),
             writers: Arc::new(Semaphore::new(DB::writers(&outbox.inner.pool))),
+            begun: Begun::new(),
             keep: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             outbox,
             names,

@@ -36,7 +36,10 @@ impl<DB: Database> Inbox<DB> {
         let place = place.map_err(|closed| Trouble::Away(closed.to_string()))?;
         let _turn = (place, self.outbox.turn().await);
         let opened = async {
-            let mut transaction = DB::begin(&self.outbox.inner.pool).await?;
+            let mut transaction = match self.begun.take() {
+                Some(transaction) => transaction,
+                None => DB::begin(&self.outbox.inner.pool).await?,
+            };
             let new = DB::enter(&mut transaction, &self.statements, entry).await?;
             Ok((transaction, new))
         };
@@ -72,7 +75,9 @@ impl<DB: Database> Inbox<DB> {
                 _ => Trouble::Refused(Box::new(error)),
             })?;
         }
-        DB::commit(transaction).await.map_err(trouble)?;
+        if let Some(next) = DB::commit(transaction).await.map_err(trouble)? {
+            self.begun.put(next);
+        }
         if !events.is_empty() {
             self.outbox.inner.wake.hint();
         }

@@ -73,8 +73,7 @@
 //! an [inbox](crate::inbox) returns do without it where a relay of the same process
 //! publishes them. It is a hint only, polling finds the rows too, also where a
 //! connection pooler swallows notifications. With SQLite relays of the same process
-//! are woken, others poll. Between two small batches a relay waits for 5 ms, so that
-//! a busy table is read in batches.
+//! are woken, others poll.
 //!
 //! # When something is wrong
 //!

@@ -55,8 +55,11 @@ pub trait Dialect: Tables {
     ) -> impl Future<Output = Answer<bool>> + Send;
 
     /// Commits, and fails where an earlier error has spoilt the transaction, so that
-    /// its commit would roll it back.
-    fn commit(transaction: Transaction<'static, Self>) -> impl Future<Output = Answer<()>> + Send;
+    /// its commit would roll it back. Returns the next transaction of its connection
+    /// where that is begun already.
+    fn commit(
+        transaction: Transaction<'static, Self>,
+    ) -> impl Future<Output = Answer<Option<Transaction<'static, Self>>>> + Send;
 
     /// Deletes at most `rows` rows that are older than `age`.
     fn expire(

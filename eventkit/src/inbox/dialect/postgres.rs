@@ -50,13 +50,16 @@ impl Dialect for Postgres {
     }
 
     /// A spoilt transaction answers COMMIT with success, and rolls back; it answers
-    /// anything else with an error. Both go in one round trip. `AND CHAIN` leaves an
-    /// empty transaction for `sqlx` to roll back, which knows nothing of our commit.
-    async fn commit(mut transaction: Transaction<'static, Postgres>) -> Answer<()> {
-        sqlx::raw_sql("SELECT; COMMIT AND CHAIN")
+    /// anything else with an error. Both go in one round trip, and so does the begin of
+    /// the next one: `sqlx`, which knows nothing of our commit, takes it for the same.
+    /// (`COMMIT AND CHAIN` would hand down what the handler has set for its own.)
+    async fn commit(
+        mut transaction: Transaction<'static, Postgres>,
+    ) -> Answer<Option<Transaction<'static, Postgres>>> {
+        sqlx::raw_sql("SELECT; COMMIT; BEGIN")
             .execute(&mut *transaction)
-            .await
-            .map(drop)
+            .await?;
+        Ok(Some(transaction))
     }
 
     async fn expire(

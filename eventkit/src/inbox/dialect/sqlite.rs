@@ -48,8 +48,10 @@ impl Dialect for Sqlite {
     }
 
     /// An error leaves the transaction as it was, or ends it, which its commit says.
-    async fn commit(transaction: Transaction<'static, Sqlite>) -> Answer<()> {
-        transaction.commit().await
+    async fn commit(
+        transaction: Transaction<'static, Sqlite>,
+    ) -> Answer<Option<Transaction<'static, Sqlite>>> {
+        transaction.commit().await.map(|()| None)
     }
 
     async fn expire(

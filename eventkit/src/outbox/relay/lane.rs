@@ -4,8 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::leases::Work;
 use super::sender::{Sender, Sent};
 use super::{LONGEST_PAUSE, Shared};
@@ -15,10 +13,6 @@ use crate::outbox::row::{Place, Row};
 
 /// Bytes of a batch.
 const BATCH_BYTES: i64 = 8 << 20;
-
-/// From one small batch to the next: rows that are committed one by one are not
-/// published one by one, which would be most of the database's work.
-const PACE: Duration = Duration::from_millis(5);
 
 /// The first pauses after a hint that may have come before its commit.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
@@ -36,8 +30,8 @@ pub(super) struct Lane<DB: Database> {
 enum Batch {
     /// Nothing was there.
     Empty,
-    /// So many rows were there, and are dealt with.
-    Done(usize),
+    /// All that was there is dealt with.
+    Done,
     /// Something is not, for this reason.
     Waits(String),
 }
@@ -67,15 +61,11 @@ impl<DB: Database> Lane<DB> {
         let mut pause = poll;
         let mut failures = 0;
         while !shared.stop.is_cancelled() {
-            let next = Instant::now() + PACE;
             hints.mark_unchanged();
             changes.mark_unchanged();
             let wait = match self.batch().await {
-                Ok(Batch::Done(rows)) => {
+                Ok(Batch::Done) => {
                     failures = 0;
-                    if rows < shared.settings.batch / 4 {
-                        tokio::time::sleep_until(next).await;
-                    }
                     continue;
                 }
                 Ok(Batch::Empty) => {
@@ -93,7 +83,6 @@ impl<DB: Database> Lane<DB> {
                 _ = changes.changed(), if failures == 0 => {}
                 () = shared.stop.cancelled() => {}
             }
-            tokio::time::sleep_until(next).await;
         }
         // What is known to be published should not be published again.
         if let Err(error) = self.remove_published().await {
@@ -147,7 +136,7 @@ impl<DB: Database> Lane<DB> {
             DB::block(&shared.pool, &shared.outbox.inner.sql, &refused).await?;
             self.report(&rows, &refused);
         }
-        Ok(waits.map_or(Batch::Done(rows.len()), Batch::Waits))
+        Ok(waits.map_or(Batch::Done, Batch::Waits))
     }
 
     /// The rows to send next.
