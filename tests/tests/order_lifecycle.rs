@@ -40,7 +40,7 @@ fn without_servers(program: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Its books balance, before the replay and after it.
-async fn balances(mut keeper: Process, seed: &str) {
+async fn balances(mut keeper: Process, seed: &str) -> String {
     let status = keeper.ends(Duration::from_secs(300)).await;
     let told = keeper.lines().join("\n");
     assert!(status.success(), "seed {seed}: {status}\n{told}");
@@ -49,6 +49,7 @@ async fn balances(mut keeper: Process, seed: &str) {
         2,
         "seed {seed}:\n{told}"
     );
+    told
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +66,8 @@ async fn the_books_balance_though_every_service_is_killed() {
     let _turn = SERVERS.lock().await;
     let program = program("order-lifecycle");
     let keeper = on_servers(&program, &["--kill", "--seed", "1"]);
-    balances(keeper, "1").await;
+    let told = balances(keeper, "1").await;
+    assert!(told.contains("15 kills"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,7 @@ impl App {
 
     /// How long the event that a process was handling when it died waits for another
     /// attempt. A living process renews it for as long as its handler runs.
-    /// Default: 30 s.
+    /// Default: 30 s; at least 100 ms.
     pub fn dedup_lease(self, lease: Duration) -> Self {
         self.set(move |settings| settings.dedup_lease = lease)
     }

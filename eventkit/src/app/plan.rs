@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::running::Running;
 use super::{App, Broker, Settings, checks, topics};
@@ -17,6 +18,9 @@ use crate::event::Kind;
 use crate::handler::{AppContext, HandlerDefinition};
 use crate::kafka::Connection;
 use crate::publisher::{Producer, Publisher};
+
+/// A shorter one would hardly outlive the round trip that renews it.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// Which topics, groups and handlers an App has declared.
 #[derive(Debug)]
@@ -219,7 +223,7 @@ impl Checked {
                 app: context.clone(),
                 dedup: dedup.as_ref().map(|store| DedupPlan {
                     store: store.clone(),
-                    lease: settings.dedup_lease,
+                    lease: settings.dedup_lease.max(SHORTEST_LEASE),
                     fail_open: settings.dedup_fail_open,
                     outage: Outage::default(),
                 }),

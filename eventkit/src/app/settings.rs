@@ -43,7 +43,7 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// Handle events without dedup while its store is away. Default: `false`.
     pub dedup_fail_open: bool,
-    /// How long a claim holds when its process dies. Default: 30 s.
+    /// How long a claim holds when its process dies. Default: 30 s; at least 100 ms.
     #[serde(deserialize_with = "duration")]
     pub dedup_lease: Duration,
     /// Where a new consumer group begins. Default: `earliest`.

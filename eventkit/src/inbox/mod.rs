@@ -64,7 +64,10 @@
 //! A handler must not end the transaction by itself, and as the transaction is
 //! open while it runs, should be done soon. Deliveries take their connections from
 //! the outbox's pool, at most all but one of them at once; in SQLite, which has one
-//! writer at a time, they and the outbox's relay take turns.
+//! writer at a time, they and the outbox's relay take turns. Under load a
+//! PostgreSQL connection goes from one delivery to the next, for a second at most,
+//! without the pool's hooks in between; so a handler sets what it needs with
+//! `SET LOCAL`.
 //!
 //! # When something is wrong
 //!
@@ -95,9 +98,9 @@
 //! connection, hold each one's locks until the last is done, and be lost as a whole
 //! by one handler's deadlock, from which savepoints do not protect.
 
-mod begun;
 mod dialect;
 mod error;
+mod loans;
 mod store;
 mod tx;
 
@@ -114,8 +117,8 @@ use tokio::sync::Semaphore;
 
 use crate::database::Names;
 use crate::outbox::Outbox;
-use begun::Begun;
 use dialect::Statements;
+use loans::Loans;
 
 /// A table of the events that were handled, in the database of an outbox.
 ///
@@ -130,7 +133,7 @@ pub struct Inbox<DB: Database> {
     /// Deliveries wait for their turn here, for as long as it takes, and not in
     /// the pool, which loses patience.
     writers: Arc<Semaphore>,
-    begun: Begun<DB>,
+    loans: Loans<DB>,
 }
 
 impl<DB: Database> Inbox<DB> {
@@ -145,7 +148,7 @@ impl<DB: Database> Inbox<DB> {
         Self {
             statements: DB::statements(&names),
             writers: Arc::new(Semaphore::new(DB::writers(&outbox.inner.pool))),
-            begun: Begun::new(),
+            loans: Loans::new(),
             keep: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             outbox,
             names,

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Pool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -130,6 +131,12 @@ impl<DB: Database> Outbox<DB> {
                 turns: DB::ONE_WRITER.then(|| Arc::new(Semaphore::new(1))),
             }),
         }
+    }
+
+    /// The same, for a second at most: then the database has to say who may write.
+    pub(crate) async fn turn_soon(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = tokio::time::timeout(Duration::from_secs(1), self.turn());
+        turn.await.ok().flatten()
     }
 
     /// Waits until nobody else here writes, where only one can; held until dropped.

@@ -6,7 +6,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider,
 };
-use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -68,7 +68,9 @@ fn asked_each_time<S>(filter: EnvFilter) -> impl Filter<S>
 where
     EnvFilter: Filter<S>,
 {
-    FilterExt::<S>::and(filter, dynamic_filter_fn(|_, _| true))
+    // Without a limit of its own, which would let everything be asked for.
+    let any = dynamic_filter_fn(|_, _| true).with_max_level_hint(LevelFilter::TRACE);
+    FilterExt::<S>::and(filter, any)
 }
 
 fn provider(service_name: &str, endpoint: &str) -> Result<SdkTracerProvider> {
@@ -168,6 +170,8 @@ mod tests {
     fn an_event_after_a_question_is_logged() {
         let (logs, traces) = (Count::default(), Count::default());
         let filter = asked_each_time(EnvFilter::new("info,eventkit=debug"));
+        let limit = Filter::<tracing_subscriber::Registry>::max_level_hint(&filter);
+        assert_eq!(limit, Some(LevelFilter::DEBUG));
         let subscriber = tracing_subscriber::registry()
             .with(logs.clone().with_filter(filter))
             .with(traces.clone().with_filter(EnvFilter::new("info")));

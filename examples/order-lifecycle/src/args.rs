@@ -136,10 +136,10 @@ impl Args {
                  set KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
             );
         }
-        if self.kill && !is_shared {
+        if self.kill && (!is_shared || self.redis.is_none()) {
             bail!(
                 "--kill: processes that are killed need servers that outlive them, \
-                 set KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
+                 set KAFKA_BOOTSTRAP_SERVERS, DATABASE_URL and REDIS_URL"
             );
         }
         if self.kill && self.service.is_some() {

@@ -17,7 +17,8 @@ pub(crate) struct Totals {
     pub(crate) dead_letters: u64,
 }
 
-/// How long events took from their publication to the end of their handler.
+/// How long events took from the transaction that they are told in to the end of
+/// their handler.
 #[derive(Debug, Clone)]
 pub(crate) struct Timings(Arc<Mutex<Histogram<u64>>>);
 

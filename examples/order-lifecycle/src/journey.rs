@@ -181,7 +181,7 @@ fn remark(event_type: &str, payload: &[u8]) -> Option<String> {
 
 impl fmt::Display for Journey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.steps.first() {
+        match self.steps.iter().find(|step| step.cause.is_none()) {
             Some(first) => self.write(f, first, "", ""),
             None => Ok(()),
         }

@@ -95,12 +95,22 @@ pub(crate) fn lag(bootstrap_servers: &str) -> Result<i64, KafkaError> {
         for topic in TOPICS {
             partitions.add_partition_range(topic, 0, PARTITIONS - 1);
         }
-        for element in consumer.committed_offsets(partitions, PATIENCE)?.elements() {
-            // Of topics that a group does not read it has committed nothing.
-            if let Offset::Offset(next) = element.offset() {
-                let (topic, partition) = (element.topic(), element.partition());
-                lag += consumer.fetch_watermarks(topic, partition, PATIENCE)?.1 - next;
-            }
+        let committed = consumer.committed_offsets(partitions, PATIENCE)?;
+        let committed = committed.elements();
+        // Of topics that a group does not read it has committed nothing.
+        let reads = |topic| {
+            let of_topic = committed.iter().filter(|other| other.topic() == topic);
+            of_topic
+                .map(|other| other.offset())
+                .any(|next| next != Offset::Invalid)
+        };
+        for element in committed.iter().filter(|element| reads(element.topic())) {
+            let (topic, partition) = (element.topic(), element.partition());
+            let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+            lag += match element.offset() {
+                Offset::Offset(next) => high - next,
+                _ => high - low,
+            };
         }
     }
     Ok(lag)

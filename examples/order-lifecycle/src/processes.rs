@@ -1,6 +1,7 @@
 //! The services as processes of their own, which are killed and started again.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -11,12 +12,21 @@ use crate::args::{Args, ServiceName};
 
 /// How often each service is killed.
 const ROUNDS: usize = 3;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+struct Running {
+    name: ServiceName,
+    child: Child,
+    /// Sent when it is.
+    ready: Option<oneshot::Receiver<()>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Processes {
     orders: usize,
     arguments: Vec<String>,
-    running: Vec<(ServiceName, Child)>,
+    running: Vec<Running>,
     kills: usize,
 }
 
@@ -37,19 +47,23 @@ impl Processes {
             running: Vec::new(),
             kills: 0,
         };
-        let mut started = Vec::new();
         for name in ServiceName::ALL {
-            let (child, ready) = processes.spawn(name)?;
-            processes.running.push((name, child));
-            started.push((name, ready));
+            let service = processes.spawn(name)?;
+            processes.running.push(service);
         }
-        for (name, ready) in started {
-            ready
-                .await
-                .with_context(|| format!("{name} ended at its start"))?;
-            println!("  {name:<13} is ready, in a process of its own");
+        for service in &mut processes.running {
+            service.ready().await?;
+            println!("  {:<13} is ready, in a process of its own", service.name);
         }
         Ok(processes)
+    }
+
+    /// Waits until those that were started again are at work.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        for service in &mut self.running {
+            service.ready().await?;
+        }
+        Ok(())
     }
 
     /// Kills those whose turn has come when so many orders are placed, one
@@ -59,14 +73,11 @@ impl Processes {
         // Spread evenly, none at the very start.
         while self.kills < all && (self.kills + 1) * self.orders <= placed * all {
             let turn = self.kills % self.running.len();
-            let (name, child) = &mut self.running[turn];
-            let name = *name;
-            if let Some(status) = child.try_wait()? {
-                bail!("{name} has ended by itself: {status}");
-            }
+            let service = &mut self.running[turn];
+            service.ready().await?;
             // SIGKILL: it can neither finish nor commit anything.
-            child.kill().await?;
-            self.running[turn].1 = self.spawn(name)?.0;
+            service.child.kill().await?;
+            self.running[turn] = self.spawn(self.running[turn].name)?;
             self.kills += 1;
         }
         Ok(())
@@ -81,7 +92,10 @@ impl Processes {
 
     /// Ends them in good order.
     pub(crate) async fn shutdown(self) -> anyhow::Result<()> {
-        for (name, mut child) in self.running {
+        for Running {
+            name, mut child, ..
+        } in self.running
+        {
             // Its input ends, by which it knows.
             drop(child.stdin.take());
             let status = child.wait().await?;
@@ -92,8 +106,12 @@ impl Processes {
         Ok(())
     }
 
-    fn spawn(&self, name: ServiceName) -> anyhow::Result<(Child, oneshot::Receiver<()>)> {
-        let mut child = Command::new(std::env::current_exe()?)
+    fn spawn(&self, name: ServiceName) -> anyhow::Result<Running> {
+        let mut command = Command::new(std::env::current_exe()?);
+        // Ctrl-C is for this process; the end of its input is for that one.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command
             .args(["--service", name.as_str()])
             .args(&self.arguments)
             .stdin(Stdio::piped())
@@ -114,6 +132,27 @@ impl Processes {
                 }
             }
         });
-        Ok((child, is_ready))
+        Ok(Running {
+            name,
+            child,
+            ready: Some(is_ready),
+        })
+    }
+}
+
+impl Running {
+    /// Waits until it is at work, and fails where it has ended.
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let name = self.name;
+        if let Some(ready) = self.ready.take() {
+            tokio::time::timeout(PATIENCE, ready)
+                .await
+                .with_context(|| format!("{name} is not ready after {PATIENCE:?}"))?
+                .with_context(|| format!("{name} ended at its start"))?;
+        }
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{name} has ended by itself: {status}");
+        }
+        Ok(())
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct Row {
     pub(crate) remark: Option<String>,
 }
 
-/// What each service did. The times run from an event's publication to the end
-/// of its handler, retries included.
+/// What each service did. The times run from the transaction that tells of an event
+/// to the end of its handler: outbox, broker, waiting and retries included.
 pub(crate) fn table(rows: &[Row]) {
     println!("  service        handled  duplicates  retries  dead letters   p50 ms   p99 ms");
     for row in rows {

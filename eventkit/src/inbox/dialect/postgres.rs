@@ -50,16 +50,22 @@ impl Dialect for Postgres {
     }
 
     /// A spoilt transaction answers COMMIT with success, and rolls back; it answers
-    /// anything else with an error. Both go in one round trip, and so does the begin of
-    /// the next one: `sqlx`, which knows nothing of our commit, takes it for the same.
-    /// (`COMMIT AND CHAIN` would hand down what the handler has set for its own.)
+    /// anything else with an error. Both go in one round trip. `sqlx`, which knows
+    /// nothing of our commit, takes the next transaction for the same.
     async fn commit(
         mut transaction: Transaction<'static, Postgres>,
     ) -> Answer<Option<Transaction<'static, Postgres>>> {
-        sqlx::raw_sql("SELECT; COMMIT; BEGIN")
+        sqlx::raw_sql("SELECT; COMMIT")
             .execute(&mut *transaction)
             .await?;
         Ok(Some(transaction))
+    }
+
+    async fn begin_again(transaction: &mut Transaction<'static, Postgres>) -> Answer<()> {
+        sqlx::raw_sql("BEGIN")
+            .execute(&mut **transaction)
+            .await
+            .map(drop)
     }
 
     async fn expire(

@@ -54,6 +54,10 @@ impl Dialect for Sqlite {
         transaction.commit().await.map(|()| None)
     }
 
+    async fn begin_again(_: &mut Transaction<'static, Sqlite>) -> Answer<()> {
+        Ok(())
+    }
+
     async fn expire(
         pool: &SqlitePool,
         statements: &Statements,

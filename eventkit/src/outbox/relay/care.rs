@@ -66,6 +66,7 @@ pub(super) async fn care<DB: Database>(shared: Arc<Shared<DB>>) {
 async fn clean<DB: Database>(shared: &Shared<DB>, keep: Duration) {
     let sql = &shared.outbox.inner.sql;
     while !shared.stop.is_cancelled() {
+        let _turn = shared.outbox.turn_soon().await;
         match DB::clean(&shared.pool, sql, keep, CLEANED_AT_ONCE).await {
             Ok(deleted) if deleted == CLEANED_AT_ONCE as u64 => {}
             Ok(_) => return,

@@ -133,6 +133,7 @@ impl<DB: Database> Lane<DB> {
         self.published = published;
         self.remove_published().await?;
         if !refused.is_empty() {
+            let _turn = shared.outbox.turn_soon().await;
             DB::block(&shared.pool, &shared.outbox.inner.sql, &refused).await?;
             self.report(&rows, &refused);
         }
@@ -194,7 +195,7 @@ impl<DB: Database> Lane<DB> {
             ..
         } = &*self.shared;
         let keep = settings.keep_sent.is_some();
-        let _turn = outbox.turn().await;
+        let _turn = outbox.turn_soon().await;
         DB::finish(pool, &outbox.inner.sql, &self.published, keep).await?;
         self.published.clear();
         Ok(())

@@ -203,7 +203,10 @@ pub(super) async fn keep<DB: Database>(shared: Arc<Shared<DB>>, mut lanes: JoinS
             () = tokio::time::sleep(pause) => {}
         }
     }
-    let left = DB::leave(&shared.pool, &shared.outbox.inner.sql, &shared.id);
+    let left = async {
+        let _turn = shared.outbox.turn().await;
+        DB::leave(&shared.pool, &shared.outbox.inner.sql, &shared.id).await
+    };
     if tokio::time::timeout(Duration::from_secs(1), left)
         .await
         .is_err()
@@ -224,7 +227,7 @@ async fn renew<DB: Database>(shared: &Shared<DB>) -> Result<(), String> {
         let Shared {
             id, outbox, pool, ..
         } = shared;
-        let _turn = outbox.turn().await;
+        let _turn = outbox.turn_soon().await;
         DB::renew(pool, &outbox.inner.sql, id, lease, &kept).await
     };
     // One that does not answer must not keep us from asking again.

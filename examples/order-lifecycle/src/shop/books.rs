@@ -297,10 +297,25 @@ impl Books {
              ORDER BY number",
         )
         .bind(i64::from(run.run))
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
         for (number, notices) in wrong {
             self.problem(format!("order {number}: {notices} notices to the customer"));
+        }
+        let wrong: Vec<(i64, String, String)> = sqlx::query_as(
+            r#"SELECT n.number, n.said, COALESCE(o.state, 'unknown')
+               FROM notification.notices AS n
+               LEFT JOIN "order".orders AS o ON o.run = n.run AND o.number = n.number
+               WHERE n.run = $1 AND (o.state IS NULL OR o.state NOT LIKE n.said || '%')
+               ORDER BY n.number"#,
+        )
+        .bind(i64::from(run.run))
+        .fetch_all(&mut *connection)
+        .await?;
+        for (number, said, state) in wrong {
+            self.problem(format!(
+                "order {number} is {state}, its customer heard: {said}"
+            ));
         }
         Ok(())
     }

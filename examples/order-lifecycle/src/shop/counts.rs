@@ -51,6 +51,20 @@ pub(crate) async fn follow(
     }
 }
 
+/// How many events wait in the outboxes.
+pub(crate) async fn unpublished(
+    connection: &mut <Db as sqlx::Database>::Connection,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar(
+        r#"SELECT (SELECT COUNT(*) FROM "order".eventkit_outbox)
+                + (SELECT COUNT(*) FROM inventory.eventkit_outbox)
+                + (SELECT COUNT(*) FROM payment.eventkit_outbox)
+                + (SELECT COUNT(*) FROM notification.eventkit_outbox)"#,
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Writes down a dead letter, once, however often it is read.
 pub(crate) async fn write_letter(pool: &Pool<Db>, letter: &Letter) -> sqlx::Result<()> {
     sqlx::query(

@@ -92,6 +92,9 @@ impl Keeper<'_> {
         let started = Instant::now();
         self.place_all(processes.as_deref_mut(), &mut counts)
             .await?;
+        if let Some(processes) = &mut processes {
+            processes.ready().await?;
+        }
         let settled = settle(&mut counts).await;
         let took = started.elapsed();
         self.quiet().await?;
@@ -250,9 +253,14 @@ impl Keeper<'_> {
     async fn quiet(&self) -> anyhow::Result<()> {
         if self.services.len() < ServiceName::ALL.len() {
             let started = Instant::now();
-            while self.ask_kafka(|servers| letters::lag(&servers)).await? > 0
-                && started.elapsed() < PATIENCE
-            {
+            let mut connection = self.databases.all().await?;
+            while started.elapsed() < PATIENCE {
+                // In this order: what is published in between is seen in Kafka.
+                let unpublished = counts::unpublished(&mut connection).await?;
+                let lag = self.ask_kafka(|servers| letters::lag(&servers)).await?;
+                if unpublished == 0 && lag == 0 {
+                    break;
+                }
                 tokio::time::sleep(QUIET).await;
             }
             return Ok(());
@@ -272,9 +280,10 @@ impl Keeper<'_> {
     /// Says that the faults are mended until no dead letter is left; returns
     /// how many are left after all.
     async fn mend(&self, counts: &mut watch::Receiver<Counts>) -> anyhow::Result<u64> {
-        counts::send_letters_back(&self.store.pool, self.run.run).await?;
         let started = Instant::now();
         loop {
+            // Each time: one that came in the meantime is sent back too.
+            counts::send_letters_back(&self.store.pool, self.run.run).await?;
             let mended = FaultsMended { run: self.run.run };
             let mut tx = self.store.pool.begin().await?;
             self.store.outbox.publish(&mut tx, &mended).await?;

@@ -9,7 +9,7 @@ pub(super) mod shelf;
 pub(super) mod tables;
 
 use futures_util::future::{join_all, pending, select_all};
-use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{Databases, Db};
@@ -116,8 +116,13 @@ async fn failed(services: &[Service]) -> eventkit::Error {
 /// SIGTERM or Ctrl-C; for a process that another one started, the end of that one.
 async fn told_to_end(args: &Args) {
     if args.victim {
-        let mut input = Vec::new();
-        let _ = tokio::io::stdin().read_to_end(&mut input).await;
+        // On a thread that nobody waits for, should the service fail before.
+        let (end, ended) = oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            let _ = end.send(());
+        });
+        let _ = ended.await;
         return;
     }
     #[cfg(unix)]

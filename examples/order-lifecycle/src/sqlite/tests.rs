@@ -126,6 +126,14 @@ async fn each_fault_is_told() {
             "DELETE FROM notification.notices",
             "order 1: 0 notices to the customer",
         ),
+        (
+            "UPDATE notification.notices SET said = 'cancelled' WHERE number = 1",
+            "order 1 is confirmed, its customer heard: cancelled",
+        ),
+        (
+            "INSERT INTO notification.notices VALUES (7, 4, 'confirmed')",
+            "order 4 is unknown, its customer heard: confirmed",
+        ),
     ] {
         let books = books(&[SOUND, fault]).await;
         let told = books.to_string();

@@ -13,9 +13,9 @@ pub(crate) async fn kill9(setting: Setting) -> anyhow::Result<Findings> {
     let server = PostgresServer::start().await;
     let mut scene = scene(&setting, &server, "inbox-kill9", 12).await?;
     let mut workers = scene.workers(3).await?;
+    // Without an end, so that every kill has its load.
     scene.load(Plan {
-        per_second: setting.either(400, 800),
-        events: setting.either(4_000, 200_000),
+        per_second: 400,
         copies: Some(10),
         ..Plan::default()
     });
@@ -29,7 +29,14 @@ pub(crate) async fn kill9(setting: Setting) -> anyhow::Result<Findings> {
         scene.recovers(killed).await;
         workers[victim] = scene.workers(1).await?.remove(0);
     }
-    scene.finishes().await?;
+    let events = setting.either(4_000, 200_000);
+    let longest = Duration::from_secs(setting.either(60, 600));
+    scene
+        .until("enough is written", longest, |scene| {
+            Ok(scene.written() >= events)
+        })
+        .await?;
+    scene.stops_and_finishes().await?;
     ends(scene).await
 }
 

@@ -1,5 +1,6 @@
 //! The five services. Each is an App with a consumer group and a database of its
-//! own, and they know one another by their events only.
+//! own (Analytics, which counts in memory, has none), and they know one another by
+//! their events only.
 
 mod analytics;
 mod inventory;
