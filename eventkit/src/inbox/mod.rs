@@ -64,10 +64,7 @@
 //! A handler must not end the transaction by itself, and as the transaction is
 //! open while it runs, should be done soon. Deliveries take their connections from
 //! the outbox's pool, at most all but one of them at once; in SQLite, which has one
-//! writer at a time, they and the outbox's relay take turns. Under load a
-//! PostgreSQL connection goes from one delivery to the next, for a second at most,
-//! without the pool's hooks in between; so a handler sets what it needs with
-//! `SET LOCAL`.
+//! writer at a time, they and the outbox's relay take turns.
 //!
 //! # When something is wrong
 //!
@@ -100,7 +97,6 @@
 
 mod dialect;
 mod error;
-mod loans;
 mod store;
 mod tx;
 
@@ -118,7 +114,6 @@ use tokio::sync::Semaphore;
 use crate::database::Names;
 use crate::outbox::Outbox;
 use dialect::Statements;
-use loans::Loans;
 
 /// A table of the events that were handled, in the database of an outbox.
 ///
@@ -133,7 +128,6 @@ pub struct Inbox<DB: Database> {
     /// Deliveries wait for their turn here, for as long as it takes, and not in
     /// the pool, which loses patience.
     writers: Arc<Semaphore>,
-    loans: Loans<DB>,
 }
 
 impl<DB: Database> Inbox<DB> {
@@ -148,7 +142,6 @@ impl<DB: Database> Inbox<DB> {
         Self {
             statements: DB::statements(&names),
             writers: Arc::new(Semaphore::new(DB::writers(&outbox.inner.pool))),
-            loans: Loans::new(),
             keep: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             outbox,
             names,

@@ -4,9 +4,9 @@ use std::any::{TypeId, type_name};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Transaction as SqlTransaction;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::loans::Loan;
 use super::{Database, Inbox};
 use crate::database::{Fault, fault, is_conflict};
 use crate::delivery::{Boxed, Entry, InboxStore, Opened, Trouble};
@@ -22,7 +22,7 @@ const CLEANED_AT_ONCE: i64 = 1000;
 
 /// An open transaction and its turn.
 pub(super) struct Held<DB: Database> {
-    pub(super) loan: Loan<DB>,
+    pub(super) transaction: SqlTransaction<'static, DB>,
     _turn: Turn,
 }
 
@@ -36,18 +36,17 @@ impl<DB: Database> Inbox<DB> {
         let place = place.map_err(|closed| Trouble::Away(closed.to_string()))?;
         let _turn = (place, self.outbox.turn().await);
         let opened = async {
-            let mut loan = match self.begin_again().await {
-                Some(loan) => loan,
-                None => Loan::new(DB::begin(&self.outbox.inner.pool).await?),
-            };
-            let new = DB::enter(&mut loan.transaction, &self.statements, entry).await?;
-            Ok((loan, new))
+            let mut transaction = DB::begin(&self.outbox.inner.pool).await?;
+            let new = DB::enter(&mut transaction, &self.statements, entry).await?;
+            Ok((transaction, new))
         };
         match opened.await {
-            Ok((loan, true)) => Ok(Opened::Begun(Transaction::new(Held { loan, _turn }))),
-            Ok((loan, false)) => {
+            Ok((transaction, true)) => {
+                Ok(Opened::Begun(Transaction::new(Held { transaction, _turn })))
+            }
+            Ok((transaction, false)) => {
                 // Where this fails there is nothing to roll back any more.
-                let _ = loan.transaction.rollback().await;
+                let _ = transaction.rollback().await;
                 Ok(Opened::Duplicate)
             }
             // The handler did not run yet, so nothing here is its fault.
@@ -58,31 +57,22 @@ impl<DB: Database> Inbox<DB> {
         }
     }
 
-    /// `None`, too, where the connection has died in the meantime.
-    async fn begin_again(&self) -> Option<Loan<DB>> {
-        let mut loan = self.loans.take()?;
-        let begun = DB::begin_again(&mut loan.transaction).await;
-        begun.ok().map(|()| loan)
-    }
-
-    async fn end(&self, mut loan: Loan<DB>, events: &[Prepared]) -> Result<(), Trouble> {
+    async fn end(
+        &self,
+        mut transaction: SqlTransaction<'static, DB>,
+        events: &[Prepared],
+    ) -> Result<(), Trouble> {
         if !events.is_empty() {
             let inserted = self
                 .outbox
-                .insert_before_hint(&mut loan.transaction, events)
+                .insert_before_hint(&mut transaction, events)
                 .await;
             inserted.map_err(|error| match error.database_error() {
                 Some(source) if fault(source) != Fault::Other => trouble_of(source),
                 _ => Trouble::Refused(Box::new(error)),
             })?;
         }
-        let since = loan.since;
-        if let Some(transaction) = DB::commit(loan.transaction).await.map_err(trouble)? {
-            let pool = &self.outbox.inner.pool;
-            let is_full = pool.size() >= pool.options().get_max_connections();
-            self.loans
-                .keep(Loan { transaction, since }, is_full && pool.num_idle() == 0);
-        }
+        DB::commit(transaction).await.map_err(trouble)?;
         if !events.is_empty() {
             self.outbox.inner.wake.hint();
         }
@@ -116,7 +106,7 @@ impl<DB: Database> InboxStore for Inbox<DB> {
     ) -> Boxed<'a, Result<(), Trouble>> {
         Box::pin(async move {
             match transaction.into_inner::<Held<DB>>() {
-                Some(Held { loan, _turn }) => self.end(loan, events).await,
+                Some(Held { transaction, _turn }) => self.end(transaction, events).await,
                 None => Err(Trouble::Refused("a transaction of another database".into())),
             }
         })
@@ -124,10 +114,10 @@ impl<DB: Database> InboxStore for Inbox<DB> {
 
     fn roll_back(&self, transaction: Transaction) -> Boxed<'_, Result<(), Trouble>> {
         Box::pin(async move {
-            let Some(Held { loan, _turn }) = transaction.into_inner::<Held<DB>>() else {
+            let Some(Held { transaction, _turn }) = transaction.into_inner::<Held<DB>>() else {
                 return Ok(());
             };
-            match loan.transaction.rollback().await {
+            match transaction.rollback().await {
                 Err(error) if fault(&error) == Fault::Away => Err(trouble_of(&error)),
                 // SQLite has rolled back by itself after some errors, and says so.
                 Ok(()) | Err(_) => Ok(()),

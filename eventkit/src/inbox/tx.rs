@@ -40,7 +40,7 @@ pub fn __tx<DB: Database>(
 ) -> Result<Tx<'_, DB>, HandlerError> {
     transaction
         .and_then(|transaction| transaction.get_mut::<Held<DB>>())
-        .map(|held| Tx(&mut held.loan.transaction))
+        .map(|held| Tx(&mut held.transaction))
         .ok_or_else(|| {
             HandlerError::retry(format!(
                 "the App's inbox is not in the database of `Tx<{}>`",

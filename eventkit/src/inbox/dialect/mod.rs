@@ -55,16 +55,8 @@ pub trait Dialect: Tables {
     ) -> impl Future<Output = Answer<bool>> + Send;
 
     /// Commits, and fails where an earlier error has spoilt the transaction, so that
-    /// its commit would roll it back. Returns it where the next may
-    /// [begin](Self::begin_again) on its connection.
-    fn commit(
-        transaction: Transaction<'static, Self>,
-    ) -> impl Future<Output = Answer<Option<Transaction<'static, Self>>>> + Send;
-
-    /// The next transaction, after a commit that returned this one.
-    fn begin_again(
-        transaction: &mut Transaction<'static, Self>,
-    ) -> impl Future<Output = Answer<()>> + Send;
+    /// its commit would roll it back.
+    fn commit(transaction: Transaction<'static, Self>) -> impl Future<Output = Answer<()>> + Send;
 
     /// Deletes at most `rows` rows that are older than `age`.
     fn expire(

@@ -50,20 +50,11 @@ impl Dialect for Postgres {
     }
 
     /// A spoilt transaction answers COMMIT with success, and rolls back; it answers
-    /// anything else with an error. Both go in one round trip. `sqlx`, which knows
-    /// nothing of our commit, takes the next transaction for the same.
-    async fn commit(
-        mut transaction: Transaction<'static, Postgres>,
-    ) -> Answer<Option<Transaction<'static, Postgres>>> {
-        sqlx::raw_sql("SELECT; COMMIT")
+    /// anything else with an error. Both go in one round trip. `AND CHAIN` leaves an
+    /// empty transaction for `sqlx` to roll back, which knows nothing of our commit.
+    async fn commit(mut transaction: Transaction<'static, Postgres>) -> Answer<()> {
+        sqlx::raw_sql("SELECT; COMMIT AND CHAIN")
             .execute(&mut *transaction)
-            .await?;
-        Ok(Some(transaction))
-    }
-
-    async fn begin_again(transaction: &mut Transaction<'static, Postgres>) -> Answer<()> {
-        sqlx::raw_sql("BEGIN")
-            .execute(&mut **transaction)
             .await
             .map(drop)
     }

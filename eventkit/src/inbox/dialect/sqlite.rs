@@ -48,14 +48,8 @@ impl Dialect for Sqlite {
     }
 
     /// An error leaves the transaction as it was, or ends it, which its commit says.
-    async fn commit(
-        transaction: Transaction<'static, Sqlite>,
-    ) -> Answer<Option<Transaction<'static, Sqlite>>> {
-        transaction.commit().await.map(|()| None)
-    }
-
-    async fn begin_again(_: &mut Transaction<'static, Sqlite>) -> Answer<()> {
-        Ok(())
+    async fn commit(transaction: Transaction<'static, Sqlite>) -> Answer<()> {
+        transaction.commit().await
     }
 
     async fn expire(
