@@ -170,8 +170,10 @@ impl<DB: Database> Inbox<DB> {
     async fn delete_older_than(&self, age: Duration) {
         let pool = &self.outbox.inner.pool;
         loop {
-            let _turn = self.outbox.turn().await;
-            match DB::expire(pool, &self.statements, age, CLEANED_AT_ONCE).await {
+            let turn = self.outbox.turn().await;
+            let expired = DB::expire(pool, &self.statements, age, CLEANED_AT_ONCE).await;
+            drop(turn);
+            match expired {
                 Ok(rows) if rows < CLEANED_AT_ONCE as u64 => return,
                 // Deliveries go first.
                 Ok(_) => tokio::task::yield_now().await,

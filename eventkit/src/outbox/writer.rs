@@ -133,16 +133,16 @@ impl<DB: Database> Outbox<DB> {
         }
     }
 
-    /// The same, for a second at most: then the database has to say who may write.
-    pub(crate) async fn turn_soon(&self) -> Option<OwnedSemaphorePermit> {
-        let turn = tokio::time::timeout(Duration::from_secs(1), self.turn());
-        turn.await.ok().flatten()
-    }
-
     /// Waits until nobody else here writes, where only one can; held until dropped.
     pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         let turns = self.inner.turns.clone()?;
         turns.acquire_owned().await.ok()
+    }
+
+    /// The same, for a second at most: then the database has to say who may write.
+    pub(super) async fn turn_soon(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = tokio::time::timeout(Duration::from_secs(1), self.turn());
+        turn.await.ok().flatten()
     }
 
     /// Creates the tables, and the schema, where they are missing. Several
@@ -218,9 +218,9 @@ impl<DB: Database> Outbox<DB> {
         transaction: &mut DB::Connection,
         events: &[Prepared],
     ) -> Result<(), OutboxError> {
-        let notify = self.inner.notify;
+        let notify = self.is_told_of_commits();
         self.insert_rows(transaction, rows(events), notify).await?;
-        if !self.is_told_of_commits() {
+        if !notify {
             self.inner.wake.hint();
         }
         Ok(())
@@ -235,7 +235,7 @@ impl<DB: Database> Outbox<DB> {
     ) -> Result<(), OutboxError> {
         let rows = rows(events);
         let reaches = || self.inner.wake.reaches(rows.iter().map(|row| row.bucket));
-        let notify = self.inner.notify && !reaches();
+        let notify = self.is_told_of_commits() && !reaches();
         self.insert_rows(transaction, rows, notify).await
     }
 
