@@ -3,10 +3,8 @@
 
 use std::fmt;
 
-use super::Db;
+use super::Connection;
 use crate::report::{dollars, thousands};
-
-type Connection = <Db as sqlx::Database>::Connection;
 
 /// The books at one moment.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Pool;
 use tokio::sync::watch;
 
-use super::{Databases, Db};
+use super::{Connection, Databases, Db};
 use crate::letters::Letter;
 use crate::progress::Counts;
 
@@ -52,9 +52,7 @@ pub(crate) async fn follow(
 }
 
 /// How many events wait in the outboxes.
-pub(crate) async fn unpublished(
-    connection: &mut <Db as sqlx::Database>::Connection,
-) -> sqlx::Result<i64> {
+pub(crate) async fn unpublished(connection: &mut Connection) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         r#"SELECT (SELECT COUNT(*) FROM "order".eventkit_outbox)
                 + (SELECT COUNT(*) FROM inventory.eventkit_outbox)

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::books::{self, Books, Run};
 use super::services::Service;
 use super::tables::Store;
-use super::{Databases, counts};
+use super::{Connection, Databases, counts};
 use crate::args::ServiceName;
 use crate::data::Purchase;
 use crate::events::{FaultsMended, OrderId, OrderPlaced, OrderPlacedInText};
@@ -97,7 +97,7 @@ impl Keeper<'_> {
         }
         let settled = settle(&mut counts).await;
         let took = started.elapsed();
-        self.quiet().await?;
+        self.quiet(&mut connection).await?;
         drop(progress);
         progress::clear();
 
@@ -134,7 +134,7 @@ impl Keeper<'_> {
         }
 
         println!("The faults are mended, the {left} dead letters sent back. The books again");
-        let left = self.mend(&mut counts).await?;
+        let left = self.mend(&mut connection, &mut counts).await?;
         let mut second = Books::draw_up(&mut connection, self.run, left).await?;
         second.expect_no_letters(left);
         println!("{second}");
@@ -250,13 +250,12 @@ impl Keeper<'_> {
 
     /// Waits for what is still on its way: unpublished events, second copies, and
     /// those who only listen.
-    async fn quiet(&self) -> anyhow::Result<()> {
+    async fn quiet(&self, connection: &mut Connection) -> anyhow::Result<()> {
         if self.services.len() < ServiceName::ALL.len() {
             let started = Instant::now();
-            let mut connection = self.databases.all().await?;
             while started.elapsed() < PATIENCE {
                 // In this order: what is published in between is seen in Kafka.
-                let unpublished = counts::unpublished(&mut connection).await?;
+                let unpublished = counts::unpublished(connection).await?;
                 let lag = self.ask_kafka(|servers| letters::lag(&servers)).await?;
                 if unpublished == 0 && lag == 0 {
                     break;
@@ -279,7 +278,11 @@ impl Keeper<'_> {
 
     /// Says that the faults are mended until no dead letter is left; returns
     /// how many are left after all.
-    async fn mend(&self, counts: &mut watch::Receiver<Counts>) -> anyhow::Result<u64> {
+    async fn mend(
+        &self,
+        connection: &mut Connection,
+        counts: &mut watch::Receiver<Counts>,
+    ) -> anyhow::Result<u64> {
         let started = Instant::now();
         loop {
             // Each time: one that came in the meantime is sent back too.
@@ -290,7 +293,7 @@ impl Keeper<'_> {
             tx.commit().await?;
             let told = Instant::now();
             while told.elapsed() < MEND_AGAIN {
-                self.quiet().await?;
+                self.quiet(connection).await?;
                 let left = self.letters_left().await?;
                 let is_over = left == 0 && counts.borrow_and_update().is_settled();
                 if is_over || started.elapsed() > PATIENCE {

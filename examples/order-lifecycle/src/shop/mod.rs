@@ -23,6 +23,9 @@ use keeper::Keeper;
 use services::Service;
 use tables::Store;
 
+/// One that sees every service's tables.
+type Connection = <Db as sqlx::Database>::Connection;
+
 /// `false`: the books do not balance.
 pub(crate) async fn run(args: &Args, databases: &Databases) -> anyhow::Result<bool> {
     let purchases = data::purchases(args.orders)?;
