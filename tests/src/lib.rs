@@ -29,7 +29,7 @@ pub use process::{Process, program, worker};
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
 pub use servers::{
-    app, database_address, database_url, jaeger_url, kafka_servers, otlp_endpoint, redis_url,
-    unique,
+    app, database_address, database_url, free_port, jaeger_url, kafka_servers, otlp_endpoint,
+    redis_url, unique,
 };
 pub use wait::{eventually, eventually_within, settles_at};

@@ -1,5 +1,4 @@
 use std::fs::read_dir;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,7 +7,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::eventually;
 use crate::process::Process;
-use crate::servers::postgres_programs;
+use crate::servers::{free_port, postgres_programs};
 
 /// A PostgreSQL of the test's own, to kill, to freeze and to start again. Its data
 /// live as long as it does.
@@ -37,10 +36,7 @@ impl PostgresServer {
         if as_root() {
             run(Command::new("chown").arg("postgres:").arg(&home));
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let mut server = Self {
             port,
             home,

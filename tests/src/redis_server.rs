@@ -1,9 +1,8 @@
-use std::net::TcpListener;
 use std::process::Command;
 
 use crate::eventually;
 use crate::process::Process;
-use crate::servers::redis_program;
+use crate::servers::{free_port, redis_program};
 
 /// A Redis of the test's own, to stop and to start again. Its data live as
 /// long as it does, in a file when `durable`.
@@ -18,10 +17,7 @@ impl RedisServer {
     pub async fn start() -> Self {
         let home = std::env::temp_dir().join(crate::unique("eventkit-redis"));
         std::fs::create_dir(&home).expect("a directory for Redis");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
         let mut server = Self {
             port,
             home,

@@ -55,6 +55,14 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{}", &id[..8])
 }
 
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
 /// An App on the real Kafka that takes nothing from files or the environment.
 pub fn app(group: &str) -> App {
     app_at(&kafka_servers(), group)

@@ -3,13 +3,13 @@
 #[path = "../../eventkit/src/dedup/machine.rs"]
 mod machine;
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use eventkit::dedup::{Claim, DedupKey, DedupStore, RedisDedup, Token};
+use eventkit_tests::free_port;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -50,10 +50,7 @@ impl Server {
     async fn start(options: &[&str]) -> Self {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .expect("a free port")
-                .port();
+            let port = free_port();
             // Another program may take the port first.
             if let Some(process) = Self::run(port, &options).await {
                 return Self {

@@ -327,6 +327,40 @@ impl Scene {
         .await
     }
 
+    /// Kills one of the workers under load, so many times, and starts another.
+    pub(crate) async fn kills(&mut self, workers: &mut [Child], times: u32) -> anyhow::Result<()> {
+        self.flows(300).await?;
+        for _ in 0..times {
+            let rest = self.rng.within(200..1_200);
+            tokio::time::sleep(Duration::from_millis(rest)).await;
+            let victim = self.rng.within(0..workers.len() as u64) as usize;
+            let killed = Instant::now();
+            workers[victim].kill()?;
+            self.recovers(killed).await;
+            workers[victim] = self.workers(1).await?.remove(0);
+        }
+        Ok(())
+    }
+
+    /// Goes on under load after a fault, so many times.
+    pub(crate) async fn withstands(
+        &mut self,
+        times: u32,
+        mut fault: impl AsyncFnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.load(Plan {
+            copies: Some(5),
+            ..Plan::default()
+        });
+        for _ in 0..times {
+            self.flows(300).await?;
+            let begun = Instant::now();
+            fault().await?;
+            self.recovers(begun).await;
+        }
+        self.stops_and_finishes().await
+    }
+
     /// Waits until everything that was written up to half a second after the
     /// fault is settled, and notes how long after the fault that is.
     pub(crate) async fn recovers(&mut self, fault: Instant) {

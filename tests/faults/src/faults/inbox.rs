@@ -19,16 +19,7 @@ pub(crate) async fn kill9(setting: Setting) -> anyhow::Result<Findings> {
         copies: Some(10),
         ..Plan::default()
     });
-    scene.flows(300).await?;
-    for _ in 0..setting.either(2, 50) {
-        let rest = scene.rng.within(200..1_200);
-        tokio::time::sleep(Duration::from_millis(rest)).await;
-        let victim = scene.rng.within(0..3) as usize;
-        let killed = Instant::now();
-        workers[victim].kill()?;
-        scene.recovers(killed).await;
-        workers[victim] = scene.workers(1).await?.remove(0);
-    }
+    scene.kills(&mut workers, setting.either(2, 50)).await?;
     let events = setting.either(4_000, 200_000);
     let longest = Duration::from_secs(setting.either(60, 600));
     scene
@@ -68,17 +59,11 @@ async fn hit(
     let mut server = PostgresServer::start().await;
     let mut scene = scene(&setting, &server, name, 6).await?;
     let _workers = scene.workers(2).await?;
-    scene.load(Plan {
-        copies: Some(5),
-        ..Plan::default()
-    });
-    for _ in 0..setting.either(1, 8) {
-        scene.flows(300).await?;
-        let begun = Instant::now();
+    let fault = async || {
         fault(&mut server).await;
-        scene.recovers(begun).await;
-    }
-    scene.stops_and_finishes().await?;
+        Ok(())
+    };
+    scene.withstands(setting.either(1, 8), fault).await?;
     ends(scene).await
 }
 

@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use crate::load::Plan;
 use crate::scene::{Findings, Scene, Setting};
 use crate::worker::Kind;
@@ -15,16 +13,7 @@ pub(crate) async fn run(setting: Setting) -> anyhow::Result<Findings> {
         copies: Some(10),
         ..Plan::default()
     });
-    scene.flows(300).await?;
-    for _ in 0..setting.either(2, 50) {
-        let rest = scene.rng.within(200..1_200);
-        tokio::time::sleep(Duration::from_millis(rest)).await;
-        let victim = scene.rng.within(0..3) as usize;
-        let killed = Instant::now();
-        workers[victim].kill()?;
-        scene.recovers(killed).await;
-        workers[victim] = scene.workers(1).await?.remove(0);
-    }
+    scene.kills(&mut workers, setting.either(2, 50)).await?;
     scene.finishes().await?;
     scene.verdict().await
 }

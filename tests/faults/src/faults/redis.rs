@@ -1,10 +1,9 @@
 //! The dedup store fails in every way that it has. Deliveries wait, and go on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use eventkit_tests::RedisServer;
 
-use crate::load::Plan;
 use crate::scene::{Findings, Scene, Setting};
 use crate::servers::{Mood, Proxy};
 use crate::worker::Kind;
@@ -96,16 +95,7 @@ async fn run(
     let mut orders = scene.orders();
     orders.redis = Some(stage.proxy.url());
     let _workers = scene.workers_with(2, &orders).await?;
-    scene.load(Plan {
-        copies: Some(5),
-        ..Plan::default()
-    });
-    for _ in 0..setting.either(1, 8) {
-        scene.flows(300).await?;
-        let begun = Instant::now();
-        fault(&mut stage).await?;
-        scene.recovers(begun).await;
-    }
-    scene.stops_and_finishes().await?;
+    let fault = async || fault(&mut stage).await;
+    scene.withstands(setting.either(1, 8), fault).await?;
     scene.verdict().await
 }
